@@ -1,0 +1,36 @@
+"""Asymmetric Non-local Neural Networks for Semantic Segmentation (arXiv 1908.07678), in PyTorch.
+
+The blocks, the networks of the paper's ablation, its loss and its score. Plain values in, plain
+tensors out: nothing here knows of files, settings or trackers.
+"""
+
+from ann.backbone import BACKBONES, STEMS, Backbone
+from ann.blocks import NORMALIZATIONS, OUTPUTS, BlockOptions, NonLocalBlock, attend
+from ann.loss import IGNORE_INDEX, Ohem, segmentation_loss
+from ann.metrics import Scores, confusion_matrix, scores
+from ann.network import ASYMMETRIC, CONTEXTS, FUSIONS, SegmentationNetwork
+from ann.sampling import SAMPLINGS, Sampler, anchors
+
+__all__ = [
+    "ASYMMETRIC",
+    "BACKBONES",
+    "CONTEXTS",
+    "FUSIONS",
+    "IGNORE_INDEX",
+    "NORMALIZATIONS",
+    "OUTPUTS",
+    "SAMPLINGS",
+    "STEMS",
+    "Backbone",
+    "BlockOptions",
+    "NonLocalBlock",
+    "Ohem",
+    "Sampler",
+    "Scores",
+    "SegmentationNetwork",
+    "anchors",
+    "attend",
+    "confusion_matrix",
+    "scores",
+    "segmentation_loss",
+]

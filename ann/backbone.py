@@ -1,0 +1,130 @@
+"""Dilated ResNets: torchvision's 18, 34, 50 and 101, and a small one for small experiments.
+
+Output stride 8 as in the paper: the strides of the last stages become dilations. The names of
+the stages are the paper's: Stage4 is torchvision's layer3, Stage5 its layer4.
+"""
+
+from torch import Tensor, nn
+
+SMALL = "small"
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
+BACKBONES = (SMALL, *RESNETS)
+STEMS = ("plain", "deep")
+SMALL_WIDTHS = (16, 32, 64, 128)
+
+
+class Residual(nn.Module):
+    """The basic residual block: two 3x3 convolutions and a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.bn1(self.conv1(x)).relu_()
+        return (self.bn2(self.conv2(x)) + shortcut).relu_()
+
+
+def conv_bn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    """A convolution that keeps the size at stride 1, batch norm and ReLU."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+
+
+def dilate(stages: list[nn.Module], output_stride: int) -> None:
+    """Turn strides into dilations beyond `output_stride`; the stages start at stride 4.
+
+    The first block of a stage that loses its stride keeps the dilation before it, as in
+    torchvision and the released code: layer3 is 1, 2, 2, ... and layer4 2, 4, 4.
+    """
+    stride, dilation = 4, 1
+    for stage, wanted in zip(stages, (1, 2, 2, 2), strict=True):
+        previous = dilation
+        if stride * wanted > output_stride:
+            dilation *= wanted
+        else:
+            stride *= wanted
+        for i, block in enumerate(stage.children()):
+            rate = previous if i == 0 else dilation
+            for conv in block.modules():
+                if isinstance(conv, nn.Conv2d):
+                    if dilation > 1:
+                        conv.stride = (1, 1)
+                    if conv.kernel_size == (3, 3):
+                        conv.dilation = conv.padding = (rate, rate)
+
+
+class Backbone(nn.Module):
+    """A ResNet that returns Stage4 and Stage5: (B, 3, H, W) -> two maps of stride 8.
+
+    name: one of BACKBONES. stem: torchvision's 7x7, or "deep", three 3x3 convolutions of 64, 64
+    and 128 channels as in the released code (the small one has a single 3x3).
+    """
+
+    def __init__(self, name: str, *, output_stride: int = 8, stem: str = "plain") -> None:
+        super().__init__()
+        if name not in BACKBONES:
+            raise ValueError(f"backbone is {name!r}; allowed are {', '.join(BACKBONES)}")
+        if stem not in STEMS:
+            raise ValueError(f"stem is {stem!r}; allowed are {', '.join(STEMS)}")
+        if name == SMALL:
+            self.stem, stages = self._small()
+        else:
+            self.stem, stages = self._resnet(name, stem)
+        dilate(stages, output_stride)
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.stage4_channels, self.stage5_channels = (
+            [m for m in stage.modules() if isinstance(m, nn.BatchNorm2d)][-1].num_features
+            for stage in stages[2:]
+        )
+
+    @staticmethod
+    def _small() -> tuple[nn.Module, list[nn.Module]]:
+        first, *_ = SMALL_WIDTHS
+        stem = nn.Sequential(*conv_bn_relu(3, first, 3, 2), nn.MaxPool2d(3, 2, 1))
+        inputs = (first, *SMALL_WIDTHS[:-1])
+        stages: list[nn.Module] = [
+            nn.Sequential(Residual(i, o, stride))
+            for i, o, stride in zip(inputs, SMALL_WIDTHS, (1, 2, 2, 2), strict=True)
+        ]
+        for module in nn.ModuleList([stem, *stages]).modules():
+            if isinstance(module, nn.Conv2d):  # as torchvision's ResNets begin
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        return stem, stages
+
+    @staticmethod
+    def _resnet(name: str, stem: str) -> tuple[nn.Module, list[nn.Module]]:
+        from torchvision.models import resnet  # here, for it takes seconds to import
+
+        net = getattr(resnet, name)(weights=None)
+        layers: list[nn.Module] = [net.conv1, net.bn1, net.relu]
+        if stem == "deep":
+            layers = [*conv_bn_relu(3, 64, 3, 2), *conv_bn_relu(64, 64, 3), *conv_bn_relu(64, 128, 3)]
+            first = net.layer1[0]
+            first.conv1 = _with_inputs(first.conv1, 128)
+            if first.downsample is None:
+                first.downsample = nn.Sequential(
+                    nn.Conv2d(128, 64, 1, bias=False), nn.BatchNorm2d(64)
+                )
+            else:
+                first.downsample[0] = _with_inputs(first.downsample[0], 128)
+        return nn.Sequential(*layers, net.maxpool), [net.layer1, net.layer2, net.layer3, net.layer4]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        stage4 = self.layer3(self.layer2(self.layer1(self.stem(x))))
+        return stage4, self.layer4(stage4)
+
+
+def _with_inputs(conv: nn.Conv2d, inputs: int) -> nn.Conv2d:
+    return nn.Conv2d(
+        inputs, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=False
+    )

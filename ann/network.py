@@ -1,0 +1,112 @@
+"""The segmentation network of the paper (figure 2) and every variant of its ablation.
+
+    backbone -> Stage4, Stage5 -> fusion -> 3x3 reduction -> context -> classifier
+                Stage4 -> auxiliary classifier
+
+fusion: none, common (Stage5 + ReLU(BN(Conv(Stage4)))), fnb or afnb.
+context: none, nb or apnb. ANN is afnb with apnb.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ann.backbone import Backbone, conv_bn_relu
+from ann.blocks import BlockOptions, NonLocalBlock
+from ann.noise import Dropout2d
+from ann.sampling import Sampler
+
+FUSIONS = ("none", "common", "fnb", "afnb")
+CONTEXTS = ("none", "nb", "apnb")
+ASYMMETRIC = ("afnb", "apnb")  # the blocks that sample, and so need sampling and pool_sizes
+
+# Mean and standard deviation of RGB in 0..255 that torchvision's ImageNet weights expect.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+_FUSION, _CONTEXT, _AUX = range(1, 4)  # streams of randomness, one a user
+
+
+class SegmentationNetwork(nn.Module):
+    """Images (B, 3, H, W), RGB in 0..255 -> logits and auxiliary logits (B, classes, h, w).
+
+    h and w are the feature map's size, the image's over the output stride; the caller resizes.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        backbone: str,
+        stem: str = "plain",
+        output_stride: int = 8,
+        fusion: str = "none",
+        context: str = "none",
+        sampling: str = "pyramid_average",
+        pool_sizes: Sequence[int] = (1, 3, 6, 8),
+        channels: int = 512,
+        key_channels: int = 256,
+        value_channels: int = 256,
+        dropout: float = 0.0,
+        options: BlockOptions | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value, allowed in (("fusion", fusion, FUSIONS), ("context", context, CONTEXTS)):
+            if value not in allowed:
+                raise ValueError(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN))
+        self.register_buffer("variance", torch.tensor(IMAGENET_STD) ** 2)
+        self.backbone = Backbone(backbone, output_stride=output_stride, stem=stem)
+        low, high = self.backbone.stage4_channels, self.backbone.stage5_channels
+
+        def block(name: str, width: int, low: int | None, relu: bool, stream: int) -> NonLocalBlock:
+            return NonLocalBlock(
+                width,
+                low_channels=low,
+                key_channels=key_channels,
+                value_channels=value_channels,
+                sampler=Sampler(sampling, pool_sizes, stream) if name in ASYMMETRIC else None,
+                options=options,
+                relu=relu,
+                dropout=dropout,
+                stream=stream << 8,  # apart from the sampler's
+            )
+
+        self.fusion: nn.Module | None = None
+        if fusion == "common":
+            self.fusion = nn.Sequential(*conv_bn_relu(low, high, 1))
+        elif fusion != "none":
+            self.fusion = block(fusion, high, low, False, _FUSION)
+        self.reduce = nn.Sequential(*conv_bn_relu(high, channels, 3))
+        self.context = None if context == "none" else block(context, channels, None, True, _CONTEXT)
+        self.classifier = nn.Conv2d(channels, classes, 1)
+        self.aux_reduce = nn.Sequential(*conv_bn_relu(low, channels, 3))
+        self.aux_dropout = Dropout2d(dropout, _AUX << 8)
+        self.aux_classifier = nn.Conv2d(channels, classes, 1)
+
+    def forward(self, images: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """keys (B,): one int64 a sample, for dropout and random sampling (see ann.noise).
+
+        The auxiliary logits are None in evaluation.
+        """
+        # (images - mean) / std by batch norm's kernel, many times as fast as broadcasting
+        images = F.batch_norm(images.to(self.mean.dtype), self.mean, self.variance, eps=0.0)
+        stage4, stage5 = self.backbone(images)
+        x = stage5
+        if isinstance(self.fusion, NonLocalBlock):
+            x = self.fusion(stage5, stage4, keys)
+        elif self.fusion is not None:
+            x = stage5 + self.fusion(stage4)
+        x = self.reduce(x)
+        if self.context is not None:
+            x = self.context(x, keys=keys)
+        logits = self.classifier(x)
+        if not self.training:
+            return logits, None
+        aux = self.aux_dropout(self.aux_reduce(stage4), keys)
+        return logits, self.aux_classifier(aux)

@@ -1,0 +1,119 @@
+"""The sampling of key and value: paper section 3.2 (pyramid) and its table of sampling methods.
+
+A sampler turns maps (B, C, H, W) into anchors (B, C, S). With pool sizes n, S = sum of n^2.
+
+    random           n^2 positions anywhere on the map, without replacement
+    max, average     adaptive pooling to n x n
+    pyramid_*        the same for several n; pyramid_random draws one position in each bin
+
+The paper names the methods and does not spell out the random ones; this is our reading. The
+bins are those of adaptive pooling: bin i of n covers floor(i H / n) to ceil((i + 1) H / n).
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ann.noise import uniform
+
+SAMPLINGS = ("random", "max", "average", "pyramid_random", "pyramid_max", "pyramid_average")
+
+
+def anchors(pool_sizes: Sequence[int]) -> int:
+    """The number of anchors, S = sum of n^2."""
+    return sum(n * n for n in pool_sizes)
+
+
+def bins(size: int, n: int) -> list[tuple[int, int]]:
+    """Start and end of the n bins that adaptive pooling makes of `size` positions."""
+    return [(i * size // n, -(-(i + 1) * size // n)) for i in range(n)]
+
+
+@lru_cache
+def averaging_matrix(size: int, pool_sizes: tuple[int, ...]) -> Tensor:
+    """(sum n, size): its rows average the bins of each pool size along one axis."""
+    matrix = torch.zeros(sum(pool_sizes), size)
+    for row, (start, end) in enumerate(b for n in pool_sizes for b in bins(size, n)):
+        matrix[row, start:end] = 1 / (end - start)
+    return matrix
+
+
+class Sampler(nn.Module):
+    """Samples one or more maps at the same places.
+
+    `sampling` is one of SAMPLINGS; the methods without a pyramid take exactly one pool size.
+    """
+
+    def __init__(self, sampling: str, pool_sizes: Sequence[int], stream: int = 0) -> None:
+        super().__init__()
+        if sampling not in SAMPLINGS:
+            raise ValueError(f"sampling is {sampling!r}; allowed are {', '.join(SAMPLINGS)}")
+        if not pool_sizes or min(pool_sizes) < 1:
+            raise ValueError(f"pool_sizes is {list(pool_sizes)}; allowed are sizes of 1 or more")
+        if not sampling.startswith("pyramid_") and len(pool_sizes) > 1:
+            raise ValueError(f"pool_sizes is {list(pool_sizes)}; {sampling} sampling takes one")
+        self.sampling, self.pool_sizes, self.stream = sampling, tuple(pool_sizes), stream
+
+    def extra_repr(self) -> str:
+        return f"{self.sampling}, pool_sizes={self.pool_sizes}, S={anchors(self.pool_sizes)}"
+
+    def forward(self, maps: Sequence[Tensor], keys: Tensor | None = None) -> list[Tensor]:
+        """Maps (B, C_i, H, W) -> anchors (B, C_i, S); keys (B,) decide the random methods.
+
+        In evaluation the random methods use one fixed key, so that a result can be repeated.
+        """
+        height, width = maps[0].shape[2:]
+        if max(self.pool_sizes) > min(height, width):
+            raise ValueError(
+                f"pool_sizes is {list(self.pool_sizes)}; allowed are sizes up to the feature "
+                f"map's {height}x{width}"
+            )
+        if self.sampling.endswith("random"):
+            if keys is None or not self.training:
+                keys = torch.zeros(len(maps[0]), dtype=torch.int64, device=maps[0].device)
+            places = self._places(keys, height, width)  # (B, S)
+            return [_gather(x, places) for x in maps]
+        pool = self._average if self.sampling.endswith("average") else self._max
+        return [pool(x) for x in maps]
+
+    def _average(self, x: Tensor) -> Tensor:
+        """Fixed averaging matrices, one axis after the other: exact, and deterministic on CUDA."""
+        height, width = x.shape[2:]
+        rows = averaging_matrix(height, self.pool_sizes).to(x)
+        columns = averaging_matrix(width, self.pool_sizes).to(x)
+        levels = [
+            (r @ s).flatten(2)  # (n, H) @ (B, C, H, n)
+            for r, s in zip(
+                rows.split(self.pool_sizes),
+                (x @ columns.T).split(self.pool_sizes, dim=3),
+                strict=True,
+            )
+        ]
+        return torch.cat(levels, dim=2)
+
+    def _max(self, x: Tensor) -> Tensor:
+        return torch.cat([F.adaptive_max_pool2d(x, n).flatten(2) for n in self.pool_sizes], dim=2)
+
+    def _places(self, keys: Tensor, height: int, width: int) -> Tensor:
+        if self.sampling == "random":
+            noise = uniform(keys, self.stream, height * width)
+            return noise.topk(anchors(self.pool_sizes), dim=1).indices
+        boxes = torch.tensor(
+            [
+                (top, bottom - top, left, right - left)
+                for n in self.pool_sizes
+                for top, bottom in bins(height, n)
+                for left, right in bins(width, n)
+            ],
+            device=keys.device,
+        )  # (S, 4)
+        top, tall, left, wide = boxes.T
+        u, v = uniform(keys, self.stream, 2 * len(boxes)).chunk(2, dim=1)  # (B, S) each
+        return (top + (u * tall).long()) * width + left + (v * wide).long()
+
+
+def _gather(x: Tensor, places: Tensor) -> Tensor:
+    return x.flatten(2).gather(2, places[:, None, :].expand(-1, x.shape[1], -1))
