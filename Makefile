@@ -1,2 +1,38 @@
+# make repro   the whole experiment      make test   the tests         make ui   MLflow's pages
+# make lint    style and types           make lock   renew the lock file
+
 PYTHON ?= python3
+PORT ?= 5000
+JOBS ?=
+STAMP := .venv/installed
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: setup repro test lint ui lock
+setup: $(STAMP)
+
+# uv comes from the lock file too, so every package that is installed has its hash checked.
+$(STAMP): requirements.lock
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in ((3, 11), (3, 12)) or sys.exit(f"Python {v[0]}.{v[1]} is too {\"old\" if v < (3, 11) else \"new\"}; allowed are 3.11 and 3.12: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	sed -n '/^uv==/,/# via/p' requirements.lock > .venv/uv.lock
+	python -m pip install --quiet --require-hashes -r .venv/uv.lock
+	uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
+	touch $(STAMP)
+
+repro: setup
+	python -m pipeline $(if $(JOBS),--jobs $(JOBS))
+
+test: setup
+	pytest
+
+lint: setup
+	ruff check .
+	ruff format --check .
+	mypy
+
+ui: setup
+	python -m pipeline.track
+	mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras pyproject.toml -o requirements.lock

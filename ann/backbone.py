@@ -108,7 +108,11 @@ class Backbone(nn.Module):
         net = getattr(resnet, name)(weights=None)
         layers: list[nn.Module] = [net.conv1, net.bn1, net.relu]
         if stem == "deep":
-            layers = [*conv_bn_relu(3, 64, 3, 2), *conv_bn_relu(64, 64, 3), *conv_bn_relu(64, 128, 3)]
+            layers = [
+                *conv_bn_relu(3, 64, 3, 2),
+                *conv_bn_relu(64, 64, 3),
+                *conv_bn_relu(64, 128, 3),
+            ]
             first = net.layer1[0]
             first.conv1 = _with_inputs(first.conv1, 128)
             if first.downsample is None:
@@ -125,6 +129,5 @@ class Backbone(nn.Module):
 
 
 def _with_inputs(conv: nn.Conv2d, inputs: int) -> nn.Conv2d:
-    return nn.Conv2d(
-        inputs, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=False
-    )
+    kernel, stride, padding = conv.kernel_size, conv.stride, conv.padding
+    return nn.Conv2d(inputs, conv.out_channels, kernel, stride, padding, bias=False)  # type: ignore[arg-type]

@@ -123,7 +123,9 @@ class NonLocalBlock(nn.Module):
     def forward(self, x: Tensor, low: Tensor | None = None, keys: Tensor | None = None) -> Tensor:
         """x (B, C, H, W), low (B, C_l, H, W) in the fusion blocks -> (B, C, H, W)."""
         if self.fuses != (low is not None):
-            raise ValueError("low is given to the fusion blocks (low_channels set) and only to them")
+            raise ValueError(
+                "low is given to the fusion blocks (low_channels set) and only to them"
+            )
         source = x if low is None else low
         query = self.query(x)
         key = query if self.key is None else self.key(source)

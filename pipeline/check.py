@@ -1,0 +1,28 @@
+"""Stage check: refuse a wrong params.yaml or a missing dataset folder before any work.
+
+python -m pipeline.check
+"""
+
+from pathlib import Path
+
+from pipeline.common import cli, params
+from pipeline.common.files import whole_file
+
+EMBEDDED = Path("data/embedded")  # what the scene stage makes
+CHECKED = Path("data/checked.txt")  # always the same, so that what follows is not invalidated
+
+
+def main() -> None:
+    settings = params.load()
+    folder = Path(settings.dataset_dir)
+    if folder != EMBEDDED and not folder.is_dir():
+        raise cli.InputError(
+            f"dataset_dir is {settings.dataset_dir!r}; there is no such folder; "
+            f"allowed is the dataset's folder, or {EMBEDDED} for the embedded one"
+        )
+    with whole_file(CHECKED) as partial:
+        partial.write_text("params.yaml is valid\n")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,1 @@
+"""What the stages share: settings, errors, files, provenance, tracking."""

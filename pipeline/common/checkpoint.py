@@ -1,0 +1,70 @@
+"""Weights and training state as safetensors: never a pickle, written whole or not at all."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ann import BlockOptions, SegmentationNetwork
+from pipeline.common.cli import InputError
+from pipeline.common.files import whole_file
+
+_OPTIMIZER = "optimizer."
+
+
+def save(path: Path, tensors: dict[str, Tensor], **about: Any) -> None:
+    """Write tensors with JSON values beside them."""
+    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    with whole_file(path) as partial:
+        save_file(plain, partial, {key: json.dumps(value) for key, value in about.items()})
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors, and the values beside them."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, about
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
+
+
+def build(network: dict[str, Any], classes: int) -> SegmentationNetwork:
+    """The network that the `network` settings of params.yaml describe."""
+    settings = {k: v for k, v in network.items() if k not in ("weights", "options")}
+    return SegmentationNetwork(classes, options=BlockOptions(**network["options"]), **settings)
+
+
+def load_network(path: Path) -> tuple[SegmentationNetwork, dict[str, Any]]:
+    """A trained network by its file alone, and what the file says of itself."""
+    tensors, about = load(path)
+    network = build(about["network"], len(about["classes"]))
+    network.load_state_dict(tensors)
+    return network, about
+
+
+def training_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Model and optimizer as one flat dictionary of tensors."""
+    state = {
+        f"{_OPTIMIZER}{i}.{name}": torch.as_tensor(value)
+        for i, entry in optimizer.state_dict()["state"].items()
+        for name, value in entry.items()
+        if value is not None
+    }
+    return state | model.state_dict()
+
+
+def restore(tensors: dict[str, Tensor], model: nn.Module, optimizer: Optimizer) -> None:
+    """The inverse of training_state."""
+    entries: dict[int, dict[str, Tensor]] = {}
+    for name in [n for n in tensors if n.startswith(_OPTIMIZER)]:
+        index, key = name.removeprefix(_OPTIMIZER).split(".")
+        entries.setdefault(int(index), {})[key] = tensors.pop(name)
+    model.load_state_dict(tensors)
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})

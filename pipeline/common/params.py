@@ -1,0 +1,280 @@
+"""params.yaml and its schema: every value that changes a number, checked before any work.
+
+There are no default values here: what a run used is what the file says.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.common.cli import InputError
+
+PARAMS_FILE = Path("params.yaml")
+
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Range = Annotated[tuple[Positive, Positive], Field(strict=False)]  # YAML has lists, not tuples
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Backbone = Literal["small", "resnet18", "resnet34", "resnet50", "resnet101"]
+Fusion = Literal["none", "common", "fnb", "afnb"]
+Context = Literal["none", "nb", "apnb"]
+TableName = Literal["ablation", "sampling"]
+Sampling = Literal["random", "max", "average", "pyramid_random", "pyramid_max", "pyramid_average"]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Options(Strict):
+    """ann.BlockOptions; the meaning of each is told there."""
+
+    normalization: Literal["softmax", "rescaling", "none"]
+    output: Literal["concat", "residual"]
+    share_query_key: bool
+    share_key_value: bool
+    embedding_norm: bool
+    scale: bool
+    zero_init: bool
+
+
+class Network(Strict):
+    """What the variants of a profile have in common."""
+
+    backbone: Backbone
+    stem: Literal["plain", "deep"]
+    output_stride: Literal[8, 16, 32]
+    weights: str | None
+    channels: Count
+    key_channels: Count
+    value_channels: Count
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    options: Options
+
+
+class Variant(Strict):
+    """A row of a table: fusion and context, and what differs from the profile's network."""
+
+    fusion: Fusion
+    context: Context
+    sampling: Sampling | None = None
+    pool_sizes: Annotated[list[Count], Field(min_length=1)] | None = None
+    backbone: Backbone | None = None
+    channels: Count | None = None
+    key_channels: Count | None = None
+    value_channels: Count | None = None
+
+
+class Optimizer(Strict):
+    name: Literal["sgd", "adamw"]
+    lr: Positive
+    weight_decay: NotNegative
+    momentum: Fraction | None = None
+
+
+class Ohem(Strict):
+    threshold: Fraction
+    min_kept: Count
+
+
+class ClassWeights(Strict):
+    """Weights (1 / (frequency + 1e-3)) ** power from the training split's own histogram."""
+
+    power: Positive
+
+
+class Loss(Strict):
+    aux_weight: NotNegative
+    class_weights: ClassWeights | list[Positive] | None
+    ohem: Ohem | None
+    at_labels: bool
+
+
+class Augment(Strict):
+    scale: Range
+    aspect: Range
+    crop: Annotated[tuple[Count, Count], Field(strict=False)]
+    hflip: Fraction
+    brightness: Annotated[int, Field(ge=0, le=255)]
+
+
+class Train(Strict):
+    iterations: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    warmup: Annotated[int, Field(ge=0)]
+    power: Positive
+    precision: Literal["auto", "float32", "bfloat16"]
+    threads: Count
+    optimizer: Optimizer
+    loss: Loss
+    augment: Augment
+
+
+class Evaluate(Strict):
+    batch_size: Count
+    threads: Count
+
+
+class Profile(Strict):
+    dataset: Literal["cityscapes", "camvid"]
+    network: Network
+    train: Train
+    evaluate: Evaluate
+
+
+class Scene(Strict):
+    """The embedded dataset that the scene stage draws."""
+
+    train: Count
+    val: Count
+    height: Annotated[int, Field(ge=64)]
+    width: Annotated[int, Field(ge=128)]
+    seed: Annotated[int, Field(ge=0)]
+
+
+class Params(Strict):
+    profile: Name
+    dataset_dir: str
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    variants: Annotated[dict[Name, Variant], Field(min_length=1)]
+    tables: dict[TableName, list[str]]
+    scene: Scene
+    profiles: dict[Name, Profile]
+
+    @property
+    def active(self) -> Profile:
+        return self.profiles[self.profile]
+
+    def network(self, variant: str) -> dict[str, Any]:
+        """The profile's network with what the variant says in its place."""
+        own = self.variants[variant].model_dump(exclude_none=True)
+        return self.active.network.model_dump() | own
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Read and check params.yaml; an InputError names the first key that is wrong."""
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; run from the repository's root") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" in line {where.line + 1}" if where else ""
+        raise InputError(f"{path} is not valid YAML{line}") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path} holds {type(raw).__name__}; allowed is a mapping of settings")
+    try:
+        params = Params.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_sentence(error)}") from None
+    for problem in problems(params):
+        raise InputError(f"{path}: {problem}")
+    return params
+
+
+def variant_and_seed(params: Params, variant: str, seed: str) -> tuple[str, int]:
+    """The two words of a train or evaluate command, checked."""
+    if variant not in params.variants:
+        raise InputError(f"variant is {variant!r}; allowed are {', '.join(params.variants)}")
+    if not seed.isdecimal() or int(seed) not in params.seeds:
+        allowed = ", ".join(map(str, params.seeds))
+        raise InputError(f"seed is {seed!r}; allowed are {allowed}")
+    return variant, int(seed)
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first problem as key, value and what is allowed."""
+    first, *others = error.errors()
+    steps = [str(s) for s in first["loc"] if s != "[key]"]
+    key, value, kind = ".".join(steps), first["input"], first["type"]
+    more = f" ({len(others)} more like it)" if others else ""
+    if kind == "extra_forbidden":
+        return f"{key} is not a known key{more}"
+    if kind == "missing":
+        return f"{key} is missing{more}"
+    allowed = first["msg"].replace("Input should be", "allowed is")
+    if kind == "string_pattern_mismatch":
+        allowed = "allowed are small letters, digits and _, a letter first"
+    return f"{key} is {value!r}; {allowed}{more}"
+
+
+def problems(params: Params) -> list[str]:
+    """Values that are right one by one and impossible together."""
+    if params.profile not in params.profiles:
+        return [f"profile is {params.profile!r}; allowed are {', '.join(params.profiles)}"]
+    found = []
+    for name, variant in params.variants.items():
+        found += _variant_problems(f"variants.{name}", variant, params.network(name))
+        found += _map_problems(f"variants.{name}", variant, params)
+    for table, rows in params.tables.items():
+        found += [
+            f"tables.{table} lists {row!r}; allowed are {', '.join(params.variants)}"
+            for row in rows
+            if row not in params.variants
+        ]
+    if len(set(params.seeds)) < len(params.seeds):
+        found.append(f"seeds is {params.seeds}; allowed is each seed once")
+    for name, profile in params.profiles.items():
+        found += _profile_problems(f"profiles.{name}", profile)
+    return found
+
+
+def _variant_problems(key: str, variant: Variant, network: dict[str, Any]) -> list[str]:
+    found = []
+    asymmetric = variant.fusion == "afnb" or variant.context == "apnb"
+    for name in ("sampling", "pool_sizes"):
+        value = getattr(variant, name)
+        if asymmetric and value is None:
+            found.append(f"{key}.{name} is missing; afnb and apnb need it")
+        if not asymmetric and value is not None:
+            found.append(f"{key}.{name} is {value!r}; allowed only with afnb or apnb")
+    sizes = variant.pool_sizes or []
+    if variant.sampling and not variant.sampling.startswith("pyramid_") and len(sizes) > 1:
+        found.append(f"{key}.pool_sizes is {sizes}; {variant.sampling} sampling takes one size")
+    keys, values = network["key_channels"], network["value_channels"]
+    if "fnb" in variant.fusion and network["options"]["share_key_value"] and keys != values:
+        found.append(
+            f"{key}.value_channels is {values}; allowed with share_key_value is only "
+            f"key_channels, {keys}"
+        )
+    return found
+
+
+def _map_problems(key: str, variant: Variant, params: Params) -> list[str]:
+    """Pool sizes against the feature map of a training crop."""
+    height, width = params.active.train.augment.crop
+    stride = params.active.network.output_stride
+    rows, columns = -(-height // stride), -(-width // stride)
+    if variant.pool_sizes and max(variant.pool_sizes) > min(rows, columns):
+        return [
+            f"{key}.pool_sizes is {variant.pool_sizes}; allowed are sizes up to "
+            f"{min(rows, columns)}, for a crop of {height}x{width} makes a feature map of "
+            f"{rows}x{columns}"
+        ]
+    return []
+
+
+def _profile_problems(key: str, profile: Profile) -> list[str]:
+    found = []
+    train, network = profile.train, profile.network
+    for name in ("scale", "aspect"):
+        low, high = getattr(train.augment, name)
+        if low > high:
+            found.append(f"{key}.train.augment.{name} is [{low}, {high}]; allowed is low first")
+    if (train.optimizer.name == "sgd") != (train.optimizer.momentum is not None):
+        found.append(
+            f"{key}.train.optimizer.momentum is {train.optimizer.momentum}; sgd needs it and "
+            f"adamw has none"
+        )
+    if train.warmup >= train.iterations:
+        found.append(
+            f"{key}.train.warmup is {train.warmup}; allowed is less than the iterations, "
+            f"{train.iterations}"
+        )
+    if network.backbone == "small" and (network.stem != "plain" or network.weights):
+        found.append(f"{key}.network.backbone is 'small'; it has the plain stem and no weights")
+    return found

@@ -1,0 +1,48 @@
+"""Where a number comes from: code version, machine and libraries."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("torch", "torchvision", "lightning-fabric", "numpy", "pillow")
+GENERATED = (":!reports", ":!dvc.lock")  # what a run itself changes does not make it dirty
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def code_version() -> dict[str, Any]:
+    """The git commit, and whether the tree differed from it; None outside a repository."""
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *GENERATED)
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": None if changed is None else bool(changed),
+    }
+
+
+def cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def environment(device: str) -> dict[str, Any]:
+    """The machine and the libraries."""
+    return {
+        "device": device,
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }

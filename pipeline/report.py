@@ -1,0 +1,113 @@
+"""Stage report: the tables, from the small files under reports/ alone.
+
+    python -m pipeline.report
+
+Needs neither data nor weights. Writes reports/tables, reports/README.md and reports/metrics.json.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from pipeline.check import EMBEDDED
+from pipeline.common import cli, params
+from pipeline.common.files import whole_file, whole_folder, write_json
+from pipeline.common.tracking import run_name
+from pipeline.reporting import tables
+from pipeline.reporting.results import Result, Results, collect, mean
+
+REPORTS = Path("reports")
+PUBLISHED = REPORTS / "published.yaml"
+
+DAGGER_NOTE = (
+    f"{tables.DAGGER} written down from the paper's text and not yet checked against it. Published "
+    "values: Cityscapes val, ResNet-101, single scale."
+)
+EMBEDDED_NOTE = (
+    "These runs are on drawn scenes with a small network: **their numbers are not comparable with "
+    "the paper's**. The scene and the recipe were tuned to make the mechanism visible; this shows "
+    "that the code does what the paper says, and is no independent evidence for its claims."
+)
+OTHER_NOTE = (
+    "These runs are not on Cityscapes with a ResNet-101: **their numbers are not comparable with "
+    "the paper's**, only the order of the rows is."
+)
+
+
+def comparable_note(settings: params.Params) -> str:
+    """What must be said before a number is held against the paper's; empty if nothing."""
+    if Path(settings.dataset_dir) == EMBEDDED:
+        return EMBEDDED_NOTE
+    backbone = settings.active.network.backbone
+    if settings.active.dataset != "cityscapes" or backbone != "resnet101":
+        return OTHER_NOTE
+    return ""
+
+
+def sources(results: Results) -> pd.DataFrame:
+    """A row a run: its score and where it comes from."""
+    return pd.DataFrame([_source(r) for runs in results.values() for r in runs])
+
+
+def _source(result: Result) -> dict[str, Any]:
+    record = result.record
+    code, environment = record["code"], record["environment"]
+    commit = (code["commit"] or "unknown")[:10] + (" + changes" if code["dirty"] else "")
+    device = environment["cpu"] if environment["device"] == "cpu" else environment["device"]
+    return {
+        "MLflow run": run_name(record),
+        "mIoU": f"{result.miou:.2f}",
+        "commit": commit,
+        "data": record["dataset"]["digest"][:12],
+        "seconds": f"{record['speed']['seconds']:.0f}",
+        "precision": record["config"]["train"]["precision"],
+        "machine": f"{device}, torch {environment['libraries']['torch']}",
+    }
+
+
+def page(settings: params.Params, results: Results, parts: dict[str, str]) -> str:
+    """reports/README.md."""
+    note = comparable_note(settings)
+    sections = [f"# Results: profile `{settings.profile}`", note] if note else ["# Results"]
+    for name, body in parts.items():
+        sections += [f"## {name.capitalize()}", body]
+    sections += [
+        "mIoU in percent over the whole validation split, one confusion matrix, last iteration; "
+        "mean ± standard deviation over the seeds. *to baseline* is the mean difference on equal "
+        "seeds. " + DAGGER_NOTE,
+        "## Where each number comes from",
+        "A run's name is the same in every MLflow store: variant, seed, and the fingerprint of "
+        "settings, data and code. Settings, libraries and machine of each are in `runs/`, "
+        "per-class scores and confusion matrices in `scores/`.",
+        str(sources(results).to_markdown(index=False, disable_numparse=True)),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def main() -> None:
+    settings = params.load()
+    published = yaml.safe_load(PUBLISHED.read_text())
+    results = collect(settings)
+    note = comparable_note(settings)
+    parts: dict[str, str] = {}
+    with whole_folder(REPORTS / "tables") as folder:
+        for name in settings.tables:
+            make = tables.ablation if name == "ablation" else tables.sampling
+            words = tables.separation(settings, results, name)
+            notes = "\n\n".join(filter(None, [words, DAGGER_NOTE, note]))
+            markdown = tables.write(make(settings, results, published), folder / name, notes)
+            parts[name] = f"{markdown}\n\n{words}"
+    with whole_file(REPORTS / "README.md") as partial:
+        partial.write_text(page(settings, results, parts))
+    write_json(
+        REPORTS / "metrics.json",
+        {"miou": {name: round(mean(runs), 2) for name, runs in results.items() if runs}},
+    )
+    measured = sum(map(len, results.values()))
+    print(f"{measured} runs; the tables are in {REPORTS}/README.md")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,1 @@
+"""From the small files that the runs left to tables."""
