@@ -1,7 +1,7 @@
 """Scores from one confusion matrix over the whole dataset.
 
-IoU of a class = TP / (TP + FP + FN), mIoU = the mean over the classes that occur in the labels,
-as cityscapesscripts computes them. Never a mean of per-image scores.
+IoU of a class = TP / (TP + FP + FN), mIoU = the mean over the classes that occur in the labels or
+the predictions, as cityscapesscripts computes them. Never a mean of per-image scores.
 """
 
 from dataclasses import dataclass
@@ -23,24 +23,25 @@ def confusion_matrix(
 
 @dataclass(frozen=True)
 class Scores:
-    """miou, pixel_accuracy and class_iou in 0..1; an absent class is nan and not in the mean."""
+    """miou, pixel_accuracy and class_iou in 0..1; an absent class is nan and not in the mean.
+
+    classes_present: how many classes have a pixel in the labels.
+    """
 
     miou: float
     pixel_accuracy: float
     class_iou: npt.NDArray[np.float64]
-
-    @property
-    def classes_present(self) -> int:
-        return int((~np.isnan(self.class_iou)).sum())
+    classes_present: int
 
 
 def scores(confusion: npt.NDArray[np.int64]) -> Scores:
-    """The scores of a confusion matrix; a class without a single true pixel is absent."""
-    hits = confusion.diagonal().astype(np.float64)
-    true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    """The scores; a class that is neither labelled nor predicted is absent."""
+    hits = confusion.diagonal()
+    true, union = confusion.sum(axis=1), confusion.sum(axis=1) + confusion.sum(axis=0) - hits
     if not true.sum():
         raise ValueError("no labelled pixel: there is nothing to score")
     iou = np.full(len(hits), np.nan)
-    present = true > 0
-    iou[present] = hits[present] / (true + predicted - hits)[present]
-    return Scores(float(iou[present].mean()), float(hits.sum() / true.sum()), iou)
+    iou[union > 0] = hits[union > 0] / union[union > 0]
+    valid = iou[union > 0].tolist()
+    miou = sum(valid) / len(valid)  # one after the other: equal to the official sum to the last bit
+    return Scores(miou, float(hits.sum() / true.sum()), iou, int((true > 0).sum()))

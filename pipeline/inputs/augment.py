@@ -14,6 +14,7 @@ from pipeline.common.params import Augment
 from pipeline.datasets.base import IGNORE
 from pipeline.inputs.store import Sample
 
+_BILINEAR = Image.Resampling.BILINEAR
 _PADDING = np.round(IMAGENET_MEAN).astype(np.uint8)  # zero after normalisation
 
 
@@ -50,11 +51,17 @@ def _window(
     rows, columns = (a / b for a, b in zip(sample.label.shape, size, strict=True))
     box = (left * columns, top * rows, right * columns, bottom * rows)
     window = (right - left, bottom - top)
-    image = Image.fromarray(sample.image).resize(window, Image.Resampling.BILINEAR, box)
-    label = Image.fromarray(sample.label).resize(window, Image.Resampling.NEAREST, box)
-    if window == crop[::-1]:
-        return Sample(np.asarray(image), np.asarray(label))
-    inside = slice(down, down + window[1]), slice(across, across + window[0])
+    image = np.asarray(Image.fromarray(sample.image).resize(window, _BILINEAR, box))
+    nearest = (
+        (np.arange(start, end) * 2 + 1) * source // (2 * full)  # exact, unlike a float box
+        for start, end, source, full in zip(
+            (top, left), (bottom, right), sample.label.shape, size, strict=True
+        )
+    )
+    label = sample.label[np.ix_(*nearest)]
+    if label.shape == crop:
+        return Sample(image, label)
+    inside = slice(down, down + len(label)), slice(across, across + label.shape[1])
     padded = Sample(np.tile(_PADDING, (*crop, 1)), np.full(crop, IGNORE, np.uint8))
-    padded.image[inside], padded.label[inside] = np.asarray(image), np.asarray(label)
+    padded.image[inside], padded.label[inside] = image, label
     return padded

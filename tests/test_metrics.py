@@ -1,0 +1,71 @@
+"""The scores against a loop and against the official Cityscapes evaluation."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ann import confusion_matrix, scores
+from pipeline.datasets import DATASETS
+
+CITYSCAPES = DATASETS["cityscapes"]
+
+
+def test_confusion_matrix_is_the_loop() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, (2, 9, 7)).astype(np.uint8)
+    labels[rng.random(labels.shape) < 0.2] = 255
+    predictions = rng.integers(0, 4, labels.shape).astype(np.uint8)
+    expected = np.zeros((4, 4), int)
+    for true, predicted in zip(labels.flat, predictions.flat, strict=True):
+        if true != 255:
+            expected[true, predicted] += 1
+    assert np.array_equal(confusion_matrix(labels, predictions, 4), expected)
+
+
+def test_scores_by_hand() -> None:
+    confusion = np.array([[3, 1, 0], [2, 4, 0], [0, 0, 0]])
+    result = scores(confusion)
+    np.testing.assert_allclose(result.class_iou, [3 / 6, 4 / 7, np.nan])
+    assert result.miou == (3 / 6 + 4 / 7) / 2
+    assert result.pixel_accuracy == 0.7
+    assert result.classes_present == 2
+    with pytest.raises(ValueError, match="no labelled pixel"):
+        scores(np.zeros((2, 2), np.int64))
+
+
+def test_equal_to_the_official_cityscapes_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environ, "CITYSCAPES_DATASET", str(tmp_path))
+    official = import_module("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
+
+    rng = np.random.default_rng(0)
+    ids = np.array([np.flatnonzero(CITYSCAPES.lookup == c)[0] for c in range(19)], np.uint8)
+    files: tuple[list[str], list[str]] = ([], [])
+    total = np.zeros((19, 19), np.int64)
+    for i in range(3):
+        truth = rng.integers(0, 34, (40, 60)).astype(np.uint8)  # all known ids, ignored ones too
+        truth[truth == ids[16]] = 0  # one class is never labelled
+        predicted = rng.choice(np.delete(np.arange(19), 16), truth.shape)  # nor predicted
+        easy = (rng.random(truth.shape) < 0.7) & (CITYSCAPES.lookup[truth] < 19)
+        predicted = np.where(easy, CITYSCAPES.lookup[truth], predicted).astype(np.uint8)
+        total += confusion_matrix(CITYSCAPES.lookup[truth], predicted, 19)
+        for paths, name, values in zip(
+            files, ("prediction", "truth"), (ids[predicted], truth), strict=True
+        ):
+            path = tmp_path / f"city_{i}_{name}_labelIds.png"
+            Image.fromarray(values).save(path)
+            paths.append(str(path))
+    args = official.args
+    args.evalInstLevelScore, args.JSONOutput, args.quiet = False, False, True
+    theirs = official.evaluateImgLists(*files, args)
+    ours = scores(total)
+    assert ours.miou == theirs["averageScoreClasses"]
+    assert ours.classes_present == 18
+    for name, iou in zip(CITYSCAPES.classes, ours.class_iou, strict=True):
+        official_iou = theirs["classScores"][name]
+        assert iou == official_iou or (np.isnan(iou) and np.isnan(official_iou))

@@ -1,0 +1,113 @@
+"""params.yaml: every mistake is one sentence with the key, the value and what is allowed."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.common import params
+from pipeline.common.cli import InputError
+
+ROOT = Path(__file__).parents[1]
+GOOD = yaml.safe_load((ROOT / "params.yaml").read_text())
+TRAIN = "profiles.embedded.train"
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    """The shipped settings with one value, given by its dotted key, changed or added."""
+    settings = copy.deepcopy(GOOD)
+    *path, last = key.split(".")
+    place = settings
+    for step in path:
+        place = place[step]
+    place[last] = value
+    return settings
+
+
+def load(settings: Any, tmp_path: Path) -> params.Params:
+    file = tmp_path / "params.yaml"
+    file.write_text(
+        settings if isinstance(settings, str) else yaml.safe_dump(settings, sort_keys=False)
+    )
+    return params.load(file)
+
+
+@pytest.mark.parametrize("profile", list(GOOD["profiles"]))
+def test_every_shipped_profile_is_valid(profile: str, tmp_path: Path) -> None:
+    settings = load(changed("profile", profile), tmp_path)
+    assert settings.network("ann")["fusion"] == "afnb"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("sedes", [1], "sedes is not a known key"),
+        (f"{TRAIN}.momentum", 0.9, f"{TRAIN}.momentum is not a known key"),
+        (f"{TRAIN}.iterations", "100", f"{TRAIN}.iterations is '100'; allowed is a valid integer"),
+        (f"{TRAIN}.iterations", 0, f"{TRAIN}.iterations is 0; allowed is greater than or equal"),
+        (f"{TRAIN}.batch_size", 1, f"{TRAIN}.batch_size is 1; allowed is greater than or equal to"),
+        (f"{TRAIN}.warmup", 9999, f"{TRAIN}.warmup is 9999; allowed is less than the iterations"),
+        (f"{TRAIN}.augment.scale", [2.0, 0.5], "allowed is low first"),
+        (f"{TRAIN}.augment.crop", [64], f"{TRAIN}.augment.crop.1 is missing"),
+        (f"{TRAIN}.optimizer.momentum", 0.9, "sgd needs it and adamw has none"),
+        ("profile", "cityscape", "profile is 'cityscape'; allowed are embedded, camvid"),
+        ("seeds", [], "seeds is []; "),
+        ("seeds", [1, 1], "allowed is each seed once"),
+        ("seeds", [-1], "seeds.0 is -1; allowed is greater than or equal to 0"),
+        ("variants.apnb.pool_sizes", [1, 3, 6, 80], "variants.apnb.pool_sizes is [1, 3, 6, 80]; "),
+        ("variants.apnb.pool_sizes", [0, 3], "variants.apnb.pool_sizes.0 is 0; allowed is greater"),
+        ("variants.apnb.pool_sizes", [-3], "variants.apnb.pool_sizes.0 is -3; allowed is greater"),
+        ("variants.apnb.pool_sizes", None, "variants.apnb.pool_sizes is missing"),
+        ("variants.nb.pool_sizes", [1], "variants.nb.pool_sizes is [1]; allowed only with afnb"),
+        ("variants.random15.pool_sizes", [3, 6], "random sampling takes one size"),
+        ("variants.apnb.sampling", "mean", "variants.apnb.sampling is 'mean'; allowed is 'random'"),
+        ("variants.apnb.context", "ppm", "variants.apnb.context is 'ppm'; allowed is 'none', 'nb'"),
+        ("variants.apnb.backbone", "vgg", "variants.apnb.backbone is 'vgg'; allowed is 'small'"),
+        ("variants.2big", {"fusion": "none", "context": "nb"}, "a letter first"),
+        ("tables.ablation", ["base"], "tables.ablation lists 'base'; allowed are baseline, nb"),
+        ("profiles.embedded.network.stem", "deep", "it has the plain stem and no weights"),
+        ("scene.height", 8, "scene.height is 8; allowed is greater than or equal to 64"),
+        ("scene.width", True, "scene.width is True; allowed is a valid integer"),
+    ],
+)
+def test_one_sentence_for_each_mistake(key: str, value: Any, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load(changed(key, value), tmp_path)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("profile: [", "is not valid YAML in line"),
+        ("- 1", "holds list; allowed is a mapping"),
+        ("", "holds NoneType"),
+        ("!!python/object/apply:os.system ['true']", "is not valid YAML"),
+    ],
+)
+def test_files_that_hold_no_settings(text: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=sentence):
+        load(text, tmp_path)
+
+
+def test_every_value_of_a_variant_replaces_the_profiles(tmp_path: Path) -> None:
+    own = {"fusion": "none", "context": "nb", "backbone": "resnet18", "channels": 7}
+    settings = load(changed("variants.nb", own), tmp_path)
+    network = settings.network("nb")
+    assert {name: network[name] for name in own} == own
+    assert network["key_channels"] == settings.active.network.key_channels
+
+
+def test_the_command_words_are_checked(tmp_path: Path) -> None:
+    settings = load(GOOD, tmp_path)
+    assert params.variant_and_seed(settings, "nb", "2") == ("nb", 2)
+    for words, sentence in (
+        (("apn", "0"), "variant is 'apn'; allowed are baseline, nb"),
+        (("apnb", "9"), "seed is '9'; allowed are 0, 1, 2"),
+        (("apnb", "x"), "seed is 'x'"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            params.variant_and_seed(settings, *words)

@@ -1,0 +1,153 @@
+"""The loaders and the prepare stage: the published layouts, and every kind of bad file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.common.cli import InputError
+from pipeline.datasets import DATASETS, IGNORE
+from pipeline.inputs.store import Store
+from pipeline.prepare import prepare
+
+SIZE = (24, 32)
+
+
+def image(path: Path, size: tuple[int, int] = SIZE, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def label(path: Path, values: int, size: tuple[int, int] = SIZE, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, values, size).astype(np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def cityscapes(root: Path) -> Path:
+    for split, city in (("train", "aachen"), ("train", "bochum"), ("val", "lindau")):
+        for i in range(2):
+            name = f"{city}/{city}_{i:06d}_000019"
+            image(root / "leftImg8bit" / split / f"{name}_leftImg8bit.png", seed=i)
+            label(root / "gtFine" / split / f"{name}_gtFine_labelIds.png", 34, seed=i)
+            (root / "gtFine" / split / f"{name}_gtFine_polygons.json").write_text("{}")
+    return root
+
+
+def camvid(root: Path) -> Path:
+    for split in ("train", "val"):
+        for i in range(3):
+            image(root / split / f"0001TP_{i:06d}.png", seed=i)
+            label(root / f"{split}annot" / f"0001TP_{i:06d}.png", 12, seed=i)
+    return root
+
+
+@pytest.mark.parametrize(("name", "make"), [("cityscapes", cityscapes), ("camvid", camvid)])
+def test_the_published_layout_is_read(
+    name: str, make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    dataset, root, out = DATASETS[name], make(tmp_path / "source"), tmp_path / "out"
+    out.mkdir()
+    manifest = prepare(dataset, root, out)
+    for split in ("train", "val"):
+        store, pairs = Store(out, split), dataset.pairs(root, split)
+        assert store.names == [p.name for p in pairs]
+        assert len(store) == manifest["splits"][split]["count"] == len(pairs)
+        pixels = np.zeros(len(dataset.classes), int)
+        for pair, sample in zip(pairs, (store[i] for i in range(len(store))), strict=True):
+            values = np.asarray(Image.open(pair.label))
+            assert np.array_equal(sample.image, np.asarray(Image.open(pair.image)))
+            assert np.array_equal(sample.label, dataset.lookup[values])
+            pixels += np.bincount(sample.label[sample.label != IGNORE], minlength=len(pixels))
+        assert list(manifest["splits"][split]["pixels"].values()) == pixels.tolist()
+
+
+def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
+    digests = []
+    for step in range(4):
+        root, out = camvid(tmp_path / f"source{step}"), tmp_path / f"out{step}"
+        out.mkdir()
+        if step == 2:
+            label(root / "valannot" / "0001TP_000001.png", 12, seed=9)
+        if step == 3:
+            for folder in ("val", "valannot"):
+                (root / folder / "0001TP_000002.png").rename(root / folder / "0001TP_000009.png")
+        digests.append(prepare(DATASETS["camvid"], root, out)["digest"])
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+def test_the_official_class_tables() -> None:
+    names = DATASETS["cityscapes"].classes
+    assert (names[0], names[6], names[18]) == ("road", "traffic light", "bicycle")
+    lookup = DATASETS["cityscapes"].lookup
+    assert (lookup[7], lookup[33], lookup[0], lookup[34]) == (0, 18, IGNORE, 254)
+    assert (DATASETS["camvid"].lookup[10], DATASETS["camvid"].lookup[11]) == (10, IGNORE)
+
+
+def truncate(root: Path) -> None:
+    file = root / "train/0001TP_000001.png"
+    file.write_bytes(file.read_bytes()[:500])
+
+
+BAD: list[tuple[Callable[[Path], object], str]] = [
+    (truncate, "train/0001TP_000001.png: cannot be read"),
+    (
+        lambda root: (root / "train/0001TP_000001.png").write_text("no image"),
+        "train/0001TP_000001.png: not an image",
+    ),
+    (
+        lambda root: (root / "trainannot/0001TP_000001.png").unlink(),
+        "train/0001TP_000001.png: the image has no label",
+    ),
+    (
+        lambda root: (root / "val/0001TP_000002.png").unlink(),
+        "valannot/0001TP_000002.png: the label has no image",
+    ),
+    (
+        lambda root: label(root / "trainannot/0001TP_000000.png", 13),
+        "trainannot/0001TP_000000.png: label value 12; allowed are camvid's 0 to 11",
+    ),
+    (
+        lambda root: label(root / "trainannot/0001TP_000000.png", 12, (24, 30)),
+        "trainannot/0001TP_000000.png: 30x24, but its image is 32x24",
+    ),
+    (
+        lambda root: image(root / "trainannot/0001TP_000000.png"),
+        "trainannot/0001TP_000000.png: mode RGB; allowed are 8-bit label values",
+    ),
+    (lambda root: (root / "val").rename(root / "value"), "val is missing; CamVid is"),
+    (
+        lambda root: [f.unlink() for f in [*root.glob("val/*"), *root.glob("valannot/*")]],
+        "the val split is empty",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), BAD)
+def test_bad_data_are_refused_by_file_name(
+    spoil: Callable[[Path], object], sentence: str, tmp_path: Path
+) -> None:
+    root, out = camvid(tmp_path / "source"), tmp_path / "out"
+    out.mkdir()
+    spoil(root)
+    with pytest.raises(InputError) as caught:
+        prepare(DATASETS["camvid"], root, out)
+    assert sentence in str(caught.value)
+
+
+def test_many_bad_files_are_told_at_once(tmp_path: Path) -> None:
+    root, out = camvid(tmp_path / "source"), tmp_path / "out"
+    out.mkdir()
+    for i in range(3, 15):
+        image(root / "train" / f"0001TP_{i:06d}.png")
+        label(root / "trainannot" / f"0001TP_{i:06d}.png", 200)
+    with pytest.raises(InputError) as caught:
+        prepare(DATASETS["camvid"], root, out)
+    assert str(caught.value).startswith("12 bad files in train (the first 10):")
+    assert str(caught.value).count("label value") == 10
