@@ -14,6 +14,7 @@ from ann import BlockOptions, SegmentationNetwork
 from pipeline.common.cli import InputError
 from pipeline.common.files import whole_file
 
+_ABOUT = "about"
 _OPTIMIZER = "optimizer."
 
 
@@ -21,14 +22,15 @@ def save(path: Path, tensors: dict[str, Tensor], **about: Any) -> None:
     """Write tensors with JSON values beside them."""
     plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     with whole_file(path) as partial:
-        save_file(plain, partial, {key: json.dumps(value) for key, value in about.items()})
+        # one entry: the order of several is not repeatable
+        save_file(plain, partial, {_ABOUT: json.dumps(about, sort_keys=True)})
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors, and the values beside them."""
     try:
         with safe_open(path, framework="pt") as file:
-            about = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            about = json.loads((file.metadata() or {}).get(_ABOUT, "{}"))
             names = file.keys()
             return {name: file.get_tensor(name) for name in names}, about
     except (OSError, SafetensorError) as error:

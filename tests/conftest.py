@@ -1,0 +1,81 @@
+"""A temporary clone of the repository, with settings so small that everything runs in seconds."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+VARIANTS = ("baseline", "apnb", "ann")
+
+
+@dataclass
+class Clone:
+    """A checkout that tests may change and run commands in."""
+
+    path: Path
+
+    def run(self, *command: str, ok: bool = True) -> str:
+        """Run a command with the environment's programs; returns what it printed."""
+        programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": programs, "ANN_SAVE_SECONDS": "1000"}
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        done = subprocess.run(
+            command, cwd=self.path, env=environment, capture_output=True, text=True, timeout=300
+        )
+        told = done.stdout + done.stderr
+        assert (done.returncode == 0) == ok, f"{command} returned {done.returncode}:\n{told}"
+        return told
+
+    def edit(self, old: str, new: str) -> None:
+        """Replace text in params.yaml."""
+        file = self.path / "params.yaml"
+        text = file.read_text()
+        assert old in text, f"{old!r} is not in params.yaml"
+        file.write_text(text.replace(old, new))
+
+
+def small(settings: dict) -> dict:  # type: ignore[type-arg]
+    """The shipped settings, reduced to three variants, one seed and a handful of iterations."""
+    settings["seeds"] = [0]
+    settings["variants"] = {name: settings["variants"][name] for name in VARIANTS}
+    settings["tables"] = {"ablation": list(VARIANTS), "sampling": ["ann"]}
+    settings["scene"] |= {"train": 12, "val": 4, "height": 64, "width": 128}
+    train = settings["profiles"]["embedded"]["train"]
+    train |= {"iterations": 6, "warmup": 2, "batch_size": 2}
+    train["augment"]["crop"] = [64, 128]
+    return settings
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """What git tracks or would track, committed to a new repository."""
+    path = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.splitlines():
+        if not (ROOT / name).is_file() or name.startswith(("reports/runs", "reports/scores")):
+            continue
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, path / name)
+    (path / "dvc.lock").unlink(missing_ok=True)
+    file = path / "params.yaml"
+    settings = small(yaml.safe_load(file.read_text()))
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    made = Clone(path)
+    made.run("git", "init", "--quiet")
+    made.run("git", "config", "user.email", "test@example.org")
+    made.run("git", "config", "user.name", "test")
+    made.run("git", "add", "--all")
+    made.run("git", "commit", "--quiet", "--message", "start")
+    return made

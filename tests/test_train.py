@@ -1,0 +1,124 @@
+"""Training: its schedule, and that a killed run ends as one that was not, bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ann import SegmentationNetwork
+from pipeline.common import checkpoint, params
+from pipeline.common.cli import InputError
+from pipeline.inputs.weights import load_backbone
+from pipeline.train import class_weights, poly_lr
+from tests.conftest import Clone
+
+
+def test_poly_lr() -> None:
+    assert poly_lr(0.01, 0, 100, 0.9) == 0.01
+    assert poly_lr(0.01, 50, 100, 0.9) == pytest.approx(0.01 * 0.5**0.9)
+    assert poly_lr(0.01, 0, 100, 0.9, warmup=10) == pytest.approx(0.001)
+    assert [poly_lr(1, i, 10, 1) for i in range(9, 11)] == [pytest.approx(0.1), 0]
+
+
+def test_class_weights_by_histogram() -> None:
+    manifest = {"classes": ["a", "b"], "splits": {"train": {"pixels": {"a": 900, "b": 100}}}}
+    loss = {"aux_weight": 0.4, "class_weights": {"power": 0.5}, "ohem": None, "at_labels": True}
+    weights = class_weights(params.Loss.model_validate(loss), manifest)
+    torch.testing.assert_close(weights, torch.tensor([1 / 0.901, 1 / 0.101]).sqrt())
+    listed = params.Loss.model_validate({**loss, "class_weights": [1.0, 2.0, 3.0]})
+    with pytest.raises(InputError, match="class_weights has 3 values; allowed is one for each"):
+        class_weights(listed, manifest)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_training_state_goes_to_disk_and_back(name: str, tmp_path: Path) -> None:
+    def make() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+        kinds = {
+            "sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),
+            "adamw": lambda p: torch.optim.AdamW(p, 0.1),
+        }
+        return model, kinds[name](model.parameters())
+
+    def step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
+        optimizer.zero_grad()
+        model(torch.randn(2, 3, 8, 8, generator=torch.manual_seed(seed))).square().sum().backward()
+        optimizer.step()
+
+    undisturbed, optimizer = make()
+    for seed in range(6):
+        step(undisturbed, optimizer, seed)
+        if seed == 2:
+            state = checkpoint.training_state(undisturbed, optimizer)
+            checkpoint.save(tmp_path / "state.safetensors", state, iteration=3)
+    resumed, optimizer = make()
+    tensors, about = checkpoint.load(tmp_path / "state.safetensors")
+    checkpoint.restore(tensors, resumed, optimizer)
+    assert about == {"iteration": 3}
+    for seed in range(3, 6):
+        step(resumed, optimizer, seed)
+    for a, b in zip(undisturbed.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"\x80\x04nothing")
+    with pytest.raises(InputError, match="not a readable safetensors file"):
+        checkpoint.load(file)
+
+
+def test_backbone_weights_from_a_file(tmp_path: Path) -> None:
+    from torchvision.models import resnet18
+
+    theirs, file = resnet18(), tmp_path / "resnet18.pth"
+    torch.save(theirs.state_dict(), file)
+    network = SegmentationNetwork(2, backbone="resnet18")
+    load_backbone(network.backbone, "resnet18", str(file))
+    assert torch.equal(network.backbone.stem[0].weight, theirs.conv1.weight)  # type: ignore[index]
+    for name, spoilt in (("resnet34", "resnet18"), ("resnet18", "none.pth")):
+        with pytest.raises(InputError, match=r"network\.weights"):
+            load_backbone(
+                SegmentationNetwork(2, backbone=name).backbone,
+                name,
+                str(file if spoilt == "resnet18" else tmp_path / spoilt),
+            )
+
+
+def test_a_killed_training_ends_with_the_same_weights(clone: Clone) -> None:
+    weights = clone.path / "runs/embedded/ann-0/model.safetensors"
+    curve = weights.with_name("curve.csv")
+    command = [sys.executable, "-m", "pipeline.train", "ann", "0"]
+    clone.edit("iterations: 6", "iterations: 60")
+    clone.run("dvc", "repro", "prepare")
+
+    subprocess.run(command, cwd=clone.path, check=True, capture_output=True)
+    expected = weights.read_bytes(), curve.read_bytes()
+    weights.unlink()
+    curve.unlink()
+
+    environment = {**os.environ, "ANN_SAVE_SECONDS": "0"}
+    for _ in range(2):  # killed twice, at two places
+        process = subprocess.Popen(
+            command, cwd=clone.path, env=environment, stdout=subprocess.DEVNULL
+        )
+        before = [f.stat().st_mtime_ns for f in clone.path.glob(".resume/*/state.safetensors")]
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            states = list(clone.path.glob(".resume/*/state.safetensors"))
+            if [f.stat().st_mtime_ns for f in states] not in ([], before):
+                break
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert not weights.exists()
+    done = subprocess.run(command, cwd=clone.path, check=True, capture_output=True, text=True)
+    assert "goes on at iteration" in done.stdout + done.stderr
+    assert (weights.read_bytes(), curve.read_bytes()) == expected
+    assert not list(clone.path.glob(".resume/*"))
