@@ -153,7 +153,7 @@ def main() -> None:
         reasons = [line for line in lines if line.lower().startswith("error")] or lines[-3:]
         print(f"{run} failed, see {LOGS}/{run}.log: {' '.join(reasons[:1])}", file=sys.stderr)
     if pool.failed:
-        dvc("repro", "--quiet", "--single-item", "report")
+        dvc("repro", "--quiet", "--single-item", "track", "collect", "report")
         raise InputError(f"{len(pool.failed)} of {len(pool.runs)} runs failed; all others are kept")
     if changed:
         dvc("repro", "--quiet")

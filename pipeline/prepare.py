@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from pipeline.common import cli, params
 from pipeline.common.cli import InputError
 from pipeline.common.files import digest, whole_folder, write_json
-from pipeline.common.progress import track
+from pipeline.common.progress import Reporter
 from pipeline.datasets import DATASETS, SPLITS, UNKNOWN, Dataset, Pair
 from pipeline.inputs.store import Sample, Writer
 
@@ -87,9 +87,9 @@ def _pack(dataset: Dataset, split: str, pairs: list[Pair], out: Path) -> dict[st
     histogram = np.zeros(256, np.int64)
     writer = Writer(out, split)
     cores = os.cpu_count() or 1
-    with ThreadPoolExecutor(cores) as pool:
-        window = 4 * cores  # how many decoded images may wait at once
-        for start in track(range(0, len(pairs), window), f"prepare {split}", unit=window):
+    window = 4 * cores  # how many decoded images may wait at once
+    with ThreadPoolExecutor(cores) as pool, Reporter(f"prepare {split}", len(pairs)) as reporter:
+        for start in range(0, len(pairs), window):
             part = pairs[start : start + window]
             for pair, sample in zip(part, pool.map(attempt, part), strict=True):
                 if isinstance(sample, InputError):
@@ -100,6 +100,7 @@ def _pack(dataset: Dataset, split: str, pairs: list[Pair], out: Path) -> dict[st
                 content.update(sample.label.tobytes())
                 histogram += np.bincount(sample.label.ravel(), minlength=256)
                 writer.add(pair.name, sample)
+            reporter.update(start + len(part))
     writer.close()
     if problems:
         lines = "\n  ".join(str(p) for p in problems[:LISTED])

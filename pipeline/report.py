@@ -1,4 +1,4 @@
-"""Stage report: the tables, from the small files under reports/ alone.
+"""Stage report: the tables, from reports/results.jsonl and reports/published.yaml alone.
 
     python -m pipeline.report
 
@@ -12,11 +12,12 @@ import pandas as pd
 import yaml
 
 from pipeline.check import EMBEDDED
+from pipeline.collect import RESULTS
 from pipeline.common import cli, params
 from pipeline.common.files import whole_file, whole_folder, write_json
 from pipeline.common.tracking import run_name
 from pipeline.reporting import tables
-from pipeline.reporting.results import Result, Results, collect, mean
+from pipeline.reporting.results import Result, Results, mean, read
 
 REPORTS = Path("reports")
 PUBLISHED = REPORTS / "published.yaml"
@@ -79,8 +80,8 @@ def page(settings: params.Params, results: Results, parts: dict[str, str]) -> st
         "seeds. " + DAGGER_NOTE,
         "## Where each number comes from",
         "A run's name is the same in every MLflow store: variant, seed, and the fingerprint of "
-        "settings, data and code. Settings, libraries and machine of each are in `runs/`, "
-        "per-class scores and confusion matrices in `scores/`.",
+        "settings, data and code. `results.jsonl` holds the settings, libraries and machine of "
+        "each, its per-class scores and its confusion matrix.",
         str(sources(results).to_markdown(index=False, disable_numparse=True)),
     ]
     return "\n\n".join(sections) + "\n"
@@ -89,7 +90,7 @@ def page(settings: params.Params, results: Results, parts: dict[str, str]) -> st
 def main() -> None:
     settings = params.load()
     published = yaml.safe_load(PUBLISHED.read_text())
-    results = collect(settings)
+    results = read(RESULTS, list(settings.variants))
     note = comparable_note(settings)
     parts: dict[str, str] = {}
     with whole_folder(REPORTS / "tables") as folder:

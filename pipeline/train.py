@@ -3,8 +3,8 @@
     python -m pipeline.train VARIANT SEED
     torchrun --nproc-per-node 8 -m pipeline.train VARIANT SEED
 
-Writes the final weights and the learning curve under runs/, and where they come from under
-reports/runs/. State is saved while it runs in .resume/<fingerprint>; a run that was killed goes
+Writes the final weights under weights/, the learning curve and where they come from under runs/.
+State is saved while it runs in .resume/<fingerprint>; a run that was killed goes
 on there, and ends with the same weights, bit for bit, as one that was not.
 """
 

@@ -64,7 +64,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
         check=True,
     )
     for name in listed.stdout.splitlines():
-        if not (ROOT / name).is_file() or name.startswith(("reports/runs", "reports/scores")):
+        if not (ROOT / name).is_file():
             continue
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, path / name)

@@ -39,11 +39,11 @@ def cityscapes(root: Path) -> Path:
     return root
 
 
-def camvid(root: Path) -> Path:
+def camvid(root: Path, size: tuple[int, int] = SIZE) -> Path:
     for split in ("train", "val"):
         for i in range(3):
-            image(root / split / f"0001TP_{i:06d}.png", seed=i)
-            label(root / f"{split}annot" / f"0001TP_{i:06d}.png", 12, seed=i)
+            image(root / split / f"0001TP_{i:06d}.png", size, seed=i)
+            label(root / f"{split}annot" / f"0001TP_{i:06d}.png", 12, size, seed=i)
     return root
 
 

@@ -92,8 +92,8 @@ def test_backbone_weights_from_a_file(tmp_path: Path) -> None:
 
 
 def test_a_killed_training_ends_with_the_same_weights(clone: Clone) -> None:
-    weights = clone.path / "runs/embedded/ann-0/model.safetensors"
-    curve = weights.with_name("curve.csv")
+    weights = clone.path / "weights/embedded/ann-0.safetensors"
+    curve = clone.path / "runs/embedded/ann-0/curve.csv"
     command = [sys.executable, "-m", "pipeline.train", "ann", "0"]
     clone.edit("iterations: 6", "iterations: 60")
     clone.run("dvc", "repro", "prepare")

@@ -11,22 +11,24 @@ class RunPaths(NamedTuple):
     variant: str
     seed: int
 
-    def _at(self, root: str, suffix: str) -> Path:
-        return Path(root) / self.profile / f"{self.variant}-{self.seed}{suffix}"
-
     @property
     def weights(self) -> Path:
-        return self._at("runs", "/model.safetensors")
+        return Path("weights", self.profile, f"{self.variant}-{self.seed}.safetensors")
+
+    @property
+    def folder(self) -> Path:
+        """The small files."""
+        return Path("runs", self.profile, f"{self.variant}-{self.seed}")
 
     @property
     def curve(self) -> Path:
-        return self._at("runs", "/curve.csv")
+        return self.folder / "curve.csv"
 
     @property
     def record(self) -> Path:
         """Where the numbers come from: settings, code, data, machine."""
-        return self._at("reports/runs", ".json")
+        return self.folder / "record.json"
 
     @property
     def scores(self) -> Path:
-        return self._at("reports/scores", ".json")
+        return self.folder / "scores.json"

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
 
 from rich.progress import (
     BarColumn,
@@ -57,11 +56,3 @@ class Reporter:
         self._told = now
         left = (now - self._began) / max(1, done - self.start) * (self.total - done)
         print(f"{self.title}: {done}/{self.total}, {left:.0f} s left {note}".rstrip(), flush=True)
-
-
-def track(items: Sequence[int], title: str, unit: int = 1) -> Iterator[int]:
-    """Iterate with progress; `unit` is how much one item stands for."""
-    with Reporter(title, len(items) * unit) as reporter:
-        for i, item in enumerate(items, 1):
-            yield item
-            reporter.update(i * unit)

@@ -1,14 +1,12 @@
-"""What was measured: the scores of the runs that belong to the present params.yaml."""
+"""What was measured, by variant and seed, and the comparisons that the tables make."""
 
+import json
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from pipeline.common.files import read_json
-from pipeline.common.params import Params
-from pipeline.common.paths import RunPaths
 
 
 @dataclass(frozen=True)
@@ -29,29 +27,13 @@ class Result:
 Results = dict[str, list[Result]]
 
 
-def collect(settings: Params) -> Results:
-    """The results by variant, seeds in order.
-
-    A run counts only if it was trained with the settings that params.yaml has now and scored on
-    the data that it was trained on; a file left by an earlier setting is not shown as this one.
-    """
-    found: Results = {}
-    train = settings.active.train.model_dump(mode="json", exclude={"precision"})
-    for variant in settings.variants:
-        found[variant] = []
-        for seed in settings.seeds:
-            paths = RunPaths(settings.profile, variant, seed)
-            if not (paths.record.exists() and paths.scores.exists()):
-                continue
-            record, scores = read_json(paths.record), read_json(paths.scores)
-            config = record["config"]
-            trained = {k: v for k, v in config["train"].items() if k != "precision"}
-            if (
-                config["network"] == settings.network(variant)
-                and trained == train
-                and scores["dataset_digest"] == record["dataset"]["digest"]
-            ):
-                found[variant].append(Result(variant, seed, scores, record))
+def read(path: Path, variants: list[str]) -> Results:
+    """The results by variant, seeds in order, as the collect stage wrote them."""
+    found: Results = {variant: [] for variant in variants}
+    for line in path.read_text().splitlines():
+        result = Result(**json.loads(line))
+        if result.variant in found:
+            found[result.variant].append(result)
     return found
 
 

@@ -1,0 +1,51 @@
+"""Stage collect: gather what the runs left in one small file that git keeps.
+
+    python -m pipeline.collect
+
+Writes reports/results.jsonl, a line a run. A run counts only if it was trained with the settings
+that params.yaml has now and scored on the data that it was trained on, so that a file left by an
+earlier setting is never shown as this one.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.common import cli, params
+from pipeline.common.files import read_json, whole_file
+from pipeline.common.paths import RunPaths
+
+RESULTS = Path("reports/results.jsonl")
+
+
+def belongs(settings: params.Params, record: dict[str, Any], scores: dict[str, Any]) -> bool:
+    """Whether a run is the one that params.yaml describes."""
+    config = record["config"]
+    train = settings.active.train.model_dump(mode="json", exclude={"precision"})
+    trained = {k: v for k, v in config["train"].items() if k != "precision"}
+    return (
+        config["network"] == settings.network(record["variant"])
+        and trained == train
+        and scores["dataset_digest"] == record["dataset"]["digest"]
+    )
+
+
+def main() -> None:
+    settings = params.load()
+    wanted = [(v, s) for v in settings.variants for s in settings.seeds]
+    lines = []
+    for variant, seed in wanted:
+        paths = RunPaths(settings.profile, variant, seed)
+        if not (paths.record.exists() and paths.scores.exists()):
+            continue
+        record, scores = read_json(paths.record), read_json(paths.scores)
+        if belongs(settings, record, scores):
+            run = {"variant": variant, "seed": seed, "scores": scores, "record": record}
+            lines.append(json.dumps(run) + "\n")
+    with whole_file(RESULTS) as partial:
+        partial.write_text("".join(lines))
+    print(f"{len(lines)} of {len(wanted)} runs are measured")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,172 @@
+"""The real commands in a temporary clone: what runs, what does not run again, what is refused.
+
+The tests share one clone and build on each other, in their order.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from PIL import Image
+
+from tests.conftest import ROOT, VARIANTS, Clone
+from tests.test_prepare import camvid
+
+
+def stages_run(told: str) -> set[str]:
+    return set(re.findall(r"Running stage '([^']+)'", told))
+
+
+def test_every_variant_and_seed_is_a_stage() -> None:
+    """A list of dictionaries in the matrix would give the stages names that say nothing."""
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    told = Clone(ROOT).run("dvc", "stage", "list", "--name-only").split()
+    runs = [f"{v}-{s}" for v in settings["variants"] for s in settings["seeds"]]
+    expected = ["check", "scene", "prepare", "track", "collect", "report"]
+    expected += [f"{stage}@{run}" for stage in ("train", "evaluate") for run in runs]
+    assert sorted(told) == sorted(expected)
+
+
+def test_one_command_makes_everything(clone: Clone) -> None:
+    told = clone.run("python", "-m", "pipeline", "--jobs", "2")
+    assert "the tables are in reports/README.md" in told
+    table = pd.read_csv(clone.path / "reports/tables/ablation.csv")
+    assert table["variant"].tolist() == list(VARIANTS)
+    assert table["n"].tolist() == [1] * 3
+    for name, miou in zip(table["variant"], table["miou"], strict=True):
+        scores = json.loads((clone.path / f"runs/embedded/{name}-0/scores.json").read_text())
+        assert abs(100 * scores["miou"] - miou) < 1e-3
+        assert scores["images"] == 4
+    page = (clone.path / "reports/README.md").read_text()
+    assert "not comparable with the paper's" in page
+    assert "75.8†" in page
+    latex = (clone.path / "reports/tables/ablation.tex").read_text()
+    assert r"75.8$^\dagger$" in latex
+    assert clone.run("dvc", "status").strip() == "Data and pipelines are up to date."
+
+
+def test_a_second_time_does_nothing(clone: Clone) -> None:
+    before = {f: f.stat().st_mtime_ns for f in clone.path.rglob("reports/**/*")}
+    assert "Everything is up to date" in clone.run("python", "-m", "pipeline")
+    assert stages_run(clone.run("dvc", "repro")) == set()
+    assert {f: f.stat().st_mtime_ns for f in clone.path.rglob("reports/**/*")} == before
+
+
+def mlflow_runs(clone: Clone) -> pd.DataFrame:
+    script = (
+        "import mlflow; mlflow.set_tracking_uri('sqlite:///mlflow.db');"
+        "mlflow.search_runs(experiment_names=['ann']).to_json('runs.json', orient='records')"
+    )
+    clone.run("python", "-c", script)
+    return pd.DataFrame(json.loads((clone.path / "runs.json").read_text()))
+
+
+def test_mlflow_shows_parents_and_children_and_survives_its_loss(clone: Clone) -> None:
+    for lost in (False, True):
+        if lost:
+            (clone.path / "mlflow.db").unlink()
+            clone.run("python", "-m", "pipeline.track")
+        clone.run("python", "-m", "pipeline.track")  # again: nothing may be there twice
+        runs = mlflow_runs(clone)
+        children = runs[runs["tags.mlflow.parentRunId"].notna()]
+        parents = runs[runs["tags.mlflow.parentRunId"].isna()]
+        assert sorted(parents["tags.mlflow.runName"]) == sorted(VARIANTS)
+        assert sorted(children["tags.variant"]) == sorted(VARIANTS)
+        assert set(children["tags.mlflow.parentRunId"]) == set(parents["run_id"])
+        for _, run in children.iterrows():
+            scores = clone.path / f"runs/embedded/{run['tags.variant']}-0/scores.json"
+            assert abs(run["metrics.miou"] - json.loads(scores.read_text())["miou"]) < 1e-9
+            assert run["params.train.iterations"] == "6"
+            assert run["tags.dvc.stage"] == f"train@{run['tags.variant']}-0"
+            assert len(run["tags.git.commit"]) == 40
+            assert run["metrics.lr"] > 0
+
+
+def test_pool_sizes_rerun_their_variant_and_the_tables_only(clone: Clone) -> None:
+    own = {"train@apnb-0", "evaluate@apnb-0", "track", "collect", "report"}
+    clone.edit("- 8\n  ann:", "- 7\n  ann:")
+    told = clone.run("dvc", "repro")
+    assert stages_run(told) - {"check"} == own
+    page = pd.read_csv(clone.path / "reports/tables/ablation.csv").set_index("variant")
+    assert pd.isna(page.loc["apnb", "published"])  # the paper has no such row
+
+    clone.edit("- 7\n  ann:", "- 8\n  ann:")
+    told = clone.run("dvc", "repro")
+    assert "train@apnb-0" not in stages_run(told)
+    assert "Stage 'train@apnb-0' is cached" in told  # restored, not trained
+
+
+def test_a_seed_a_variant_and_a_table_only_add(clone: Clone) -> None:
+    def stale() -> set[str]:
+        return set(json.loads(clone.run("dvc", "status", "--json")))
+
+    clone.edit("seeds:\n- 0", "seeds:\n- 0\n- 1")
+    assert {s for s in stale() if "@" in s} == {
+        f"{stage}@{v}-1" for stage in ("train", "evaluate") for v in VARIANTS
+    }
+    clone.edit("seeds:\n- 0\n- 1", "seeds:\n- 0")
+    clone.edit("variants:\n", "variants:\n  nb: {fusion: none, context: nb}\n")
+    assert {s for s in stale() if "@" in s} == {"train@nb-0", "evaluate@nb-0"}
+    clone.edit("  nb: {fusion: none, context: nb}\n", "")
+    clone.edit("  sampling:\n  - ann\n", "  sampling:\n  - ann\n  - apnb\n")
+    assert stages_run(clone.run("dvc", "repro")) <= {"check", "report"}
+
+
+def test_an_experiment_by_dvc(clone: Clone) -> None:
+    clone.run("git", "add", "--all")
+    clone.run("git", "commit", "--quiet", "--message", "results")
+    told = clone.run("dvc", "exp", "run", "--set-param", "variants.apnb.pool_sizes=[1,5]")
+    assert "train@apnb-0" in stages_run(told)
+    assert "train@ann-0" not in stages_run(told)
+    shown = clone.run("dvc", "exp", "show", "--csv", "--no-pager")
+    rows = shown.splitlines()
+    assert "miou.apnb" in rows[0]
+    assert any("[1, 5]" in row for row in rows[2:])
+
+
+def test_mistakes_are_one_sentence_before_any_work(clone: Clone, tmp_path: Path) -> None:
+    kept = (clone.path / "params.yaml").read_text()
+    before = {f: f.stat().st_mtime_ns for f in clone.path.rglob("runs/**/*")}
+    for old, new, sentence in (
+        ("profile: embedded", "profile: nowhere", "profile is 'nowhere'; allowed are embedded"),
+        ("iterations: 6\n", "iterations: six\n", "iterations is 'six'; allowed is a valid"),
+        ("dataset_dir: data/embedded", "dataset_dir: /no/where", "there is no such folder"),
+    ):
+        clone.edit(old, new)
+        for command in (("dvc", "repro"), ("python", "-m", "pipeline")):
+            told = clone.run(*command, ok=False)
+            assert sentence in told, told
+            assert "Traceback" not in told
+        (clone.path / "params.yaml").write_text(kept)
+    assert {f: f.stat().st_mtime_ns for f in clone.path.rglob("runs/**/*")} == before
+    told = clone.run("python", "-m", "pipeline.train", "apnb", "9", ok=False)
+    assert told.splitlines()[-1] == "error: seed is '9'; allowed are 0"
+
+
+def test_real_images_run_through_the_same_pipeline(clone: Clone, tmp_path: Path) -> None:
+    folder = camvid(tmp_path / "camvid", (72, 80))
+    file = clone.path / "params.yaml"
+    settings = yaml.safe_load(file.read_text())
+    settings |= {"profile": "camvid", "dataset_dir": os.fspath(folder)}
+    train = settings["profiles"]["camvid"]["train"]
+    train |= {"iterations": 4, "warmup": 1, "batch_size": 2}
+    train["augment"]["crop"] = [64, 64]
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    clone.run("dvc", "repro", "evaluate@ann-0")
+    clone.run("dvc", "repro", "--single-item", "collect", "report")
+    table = pd.read_csv(clone.path / "reports/tables/ablation.csv").set_index("variant")
+    assert table["n"].to_dict() == {"baseline": 0, "apnb": 0, "ann": 1}  # said, not invented
+    scores = json.loads((clone.path / "runs/camvid/ann-0/scores.json").read_text())
+    assert next(iter(scores["class_iou"])) == "sky"
+    assert sum(map(sum, scores["confusion"])) == sum(
+        int((np.asarray(Image.open(f)) != 11).sum()) for f in folder.glob("valannot/*.png")
+    )
+
+    (folder / "valannot/0001TP_000001.png").unlink()
+    told = clone.run("dvc", "repro", "prepare", ok=False)
+    assert "val/0001TP_000001.png: the image has no label" in told
+    assert "Traceback" not in told
