@@ -247,6 +247,17 @@ def fit(training: Training, store: Store, record: dict[str, Any]) -> float:
     return time.monotonic() - began
 
 
+def check_maps(run: Run, data: Path) -> None:
+    """Refuse pool sizes beyond the feature map of the smallest image to be scored."""
+    sizes, stride = run.network.get("pool_sizes") or [1], run.network["output_stride"]
+    side = min(min(size) for size in Store(data, "val").sizes)
+    if max(sizes) > -(-side // stride):
+        raise cli.InputError(
+            f"variants.{run.variant}.pool_sizes is {sizes}; allowed are sizes up to "
+            f"{-(-side // stride)}, for a validation image has a side of {side} pixels"
+        )
+
+
 def make_fabric(settings: params.Train) -> tuple[Fabric, str]:
     """One process, or those that torchrun or SLURM started; and the precision."""
     processes, nodes = (
@@ -291,6 +302,7 @@ def main() -> None:
         device=fabric.device.type,
         world_size=fabric.world_size,
     )
+    check_maps(run, data)
     paths = RunPaths(settings.profile, variant, seed)
     training = Training(run, fabric, paths)
     record = describe(run)
