@@ -4,13 +4,15 @@ Output stride 8 as in the paper: the strides of the last stages become dilations
 the stages are the paper's: Stage4 is torchvision's layer3, Stage5 its layer4.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 SMALL = "small"
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 BACKBONES = (SMALL, *RESNETS)
 STEMS = ("plain", "deep")
-SMALL_WIDTHS = (16, 32, 64, 128)
+STRIDES = (1, 2, 2, 2)  # of the four stages
 
 
 class Residual(nn.Module):
@@ -47,7 +49,7 @@ def dilate(stages: list[nn.Module], output_stride: int) -> None:
     torchvision and the released code: layer3 is 1, 2, 2, ... and layer4 2, 4, 4.
     """
     stride, dilation = 4, 1
-    for stage, wanted in zip(stages, (1, 2, 2, 2), strict=True):
+    for stage, wanted in zip(stages, STRIDES, strict=True):
         previous = dilation
         if stride * wanted > output_stride:
             dilation *= wanted
@@ -67,17 +69,27 @@ class Backbone(nn.Module):
     """A ResNet that returns Stage4 and Stage5: (B, 3, H, W) -> two maps of stride 8.
 
     name: one of BACKBONES. stem: torchvision's 7x7, or "deep", three 3x3 convolutions of 64, 64
-    and 128 channels as in the released code (the small one has a single 3x3).
+    and 128 channels as in the released code. The small one has a single 3x3 in the stem and one
+    basic block a stage, of `widths` channels.
     """
 
-    def __init__(self, name: str, *, output_stride: int = 8, stem: str = "plain") -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        output_stride: int = 8,
+        stem: str = "plain",
+        widths: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         if name not in BACKBONES:
             raise ValueError(f"backbone is {name!r}; allowed are {', '.join(BACKBONES)}")
         if stem not in STEMS:
             raise ValueError(f"stem is {stem!r}; allowed are {', '.join(STEMS)}")
-        if name == SMALL:
-            self.stem, stages = self._small()
+        if (name == SMALL) != (widths is not None) or len(widths or STRIDES) != len(STRIDES):
+            raise ValueError(f"widths is {widths}; allowed are four for {SMALL}, none for others")
+        if widths is not None:
+            self.stem, stages = self._small(widths)
         else:
             self.stem, stages = self._resnet(name, stem)
         dilate(stages, output_stride)
@@ -88,13 +100,12 @@ class Backbone(nn.Module):
         )
 
     @staticmethod
-    def _small() -> tuple[nn.Module, list[nn.Module]]:
-        first, *_ = SMALL_WIDTHS
+    def _small(widths: Sequence[int]) -> tuple[nn.Module, list[nn.Module]]:
+        first = widths[0]
         stem = nn.Sequential(*conv_bn_relu(3, first, 3, 2), nn.MaxPool2d(3, 2, 1))
-        inputs = (first, *SMALL_WIDTHS[:-1])
         stages: list[nn.Module] = [
             nn.Sequential(Residual(i, o, stride))
-            for i, o, stride in zip(inputs, SMALL_WIDTHS, (1, 2, 2, 2), strict=True)
+            for i, o, stride in zip((first, *widths[:-1]), widths, STRIDES, strict=True)
         ]
         for module in nn.ModuleList([stem, *stages]).modules():
             if isinstance(module, nn.Conv2d):  # as torchvision's ResNets begin

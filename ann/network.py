@@ -45,6 +45,7 @@ class SegmentationNetwork(nn.Module):
         backbone: str,
         stem: str = "plain",
         output_stride: int = 8,
+        widths: Sequence[int] | None = None,
         fusion: str = "none",
         context: str = "none",
         sampling: str = "pyramid_average",
@@ -61,7 +62,7 @@ class SegmentationNetwork(nn.Module):
                 raise ValueError(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN))
         self.register_buffer("variance", torch.tensor(IMAGENET_STD) ** 2)
-        self.backbone = Backbone(backbone, output_stride=output_stride, stem=stem)
+        self.backbone = Backbone(backbone, output_stride=output_stride, stem=stem, widths=widths)
         low, high = self.backbone.stage4_channels, self.backbone.stage5_channels
 
         def block(name: str, width: int, low: int | None, relu: bool, stream: int) -> NonLocalBlock:

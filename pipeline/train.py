@@ -119,8 +119,11 @@ def make_optimizer(model: nn.Module, settings: params.Optimizer) -> Optimizer:
             settings.lr,
             momentum=settings.momentum or 0.0,
             weight_decay=settings.weight_decay,
+            fused=True,
         )
-    return torch.optim.AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay)
+    return torch.optim.AdamW(
+        model.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True
+    )
 
 
 class Training:

@@ -19,13 +19,21 @@ from ann import (
 from ann.loss import at_centres, cross_entropy
 from ann.network import IMAGENET_MEAN, IMAGENET_STD
 
-SMALL = {"channels": 8, "key_channels": 4, "value_channels": 4, "pool_sizes": (1, 3)}
+WIDTHS = (4, 4, 8, 8)
+SMALL = {
+    "widths": WIDTHS,
+    "channels": 8,
+    "key_channels": 4,
+    "value_channels": 4,
+    "pool_sizes": (1, 3),
+}
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 @pytest.mark.parametrize("stride", [8, 16, 32])
 def test_backbone_has_the_output_stride(name: str, stride: int) -> None:
-    backbone = Backbone(name, output_stride=stride).eval()
+    widths = WIDTHS if name == "small" else None
+    backbone = Backbone(name, output_stride=stride, widths=widths).eval()
     with torch.inference_mode():
         stage4, stage5 = backbone(torch.zeros(1, 3, 65, 96))
     assert stage5.shape == (1, backbone.stage5_channels, -(-65 // stride), -(-96 // stride))
@@ -103,6 +111,8 @@ def test_images_are_normalised_as_imagenets_weights_expect() -> None:
 def test_unknown_parts_are_refused() -> None:
     for settings, message in (
         ({"backbone": "vgg"}, "backbone is 'vgg'; allowed are small, resnet18"),
+        ({"backbone": "small"}, "widths is None; allowed are four for small"),
+        ({"backbone": "resnet18", "widths": WIDTHS}, "none for others"),
         ({"backbone": "small", "fusion": "sum"}, "fusion is 'sum'; allowed are none"),
         ({"backbone": "small", "context": "ppm"}, "context is 'ppm'"),
     ):

@@ -48,6 +48,7 @@ class Network(Strict):
     backbone: Backbone
     stem: Literal["plain", "deep"]
     output_stride: Literal[8, 16, 32]
+    widths: Annotated[list[Count], Field(min_length=4, max_length=4)] | None
     weights: str | None
     channels: Count
     key_channels: Count
@@ -64,6 +65,7 @@ class Variant(Strict):
     sampling: Sampling | None = None
     pool_sizes: Annotated[list[Count], Field(min_length=1)] | None = None
     backbone: Backbone | None = None
+    widths: Annotated[list[Count], Field(min_length=4, max_length=4)] | None = None
     channels: Count | None = None
     key_channels: Count | None = None
     value_channels: Count | None = None
@@ -152,7 +154,10 @@ class Params(Strict):
     def network(self, variant: str) -> dict[str, Any]:
         """The profile's network with what the variant says in its place."""
         own = self.variants[variant].model_dump(exclude_none=True)
-        return self.active.network.model_dump() | own
+        network = self.active.network.model_dump() | own
+        if network["backbone"] != "small":
+            network["widths"] = None
+        return network
 
 
 def load(path: Path = PARAMS_FILE) -> Params:
@@ -232,6 +237,8 @@ def _variant_problems(key: str, variant: Variant, network: dict[str, Any]) -> li
             found.append(f"{key}.{name} is missing; afnb and apnb need it")
         if not asymmetric and value is not None:
             found.append(f"{key}.{name} is {value!r}; allowed only with afnb or apnb")
+    if network["backbone"] == "small" and network["widths"] is None:
+        found.append(f"{key}.widths is missing; the small backbone needs four")
     sizes = variant.pool_sizes or []
     if variant.sampling and not variant.sampling.startswith("pyramid_") and len(sizes) > 1:
         found.append(f"{key}.pool_sizes is {sizes}; {variant.sampling} sampling takes one size")

@@ -137,9 +137,9 @@ def _posts(canvas: Canvas, post: str, other: str) -> None:
 
 
 def _depot(canvas: Canvas, depot: str) -> None:
-    size = canvas.between(2, 4)
-    x = canvas.between(0, canvas.width * CUE_END - 1.5 * size)
-    canvas.box(depot, x, canvas.between(11, 15 - size), 1.5 * size, size)
+    size = canvas.between(2.5, 4)
+    x = canvas.between(0, canvas.width * CUE_END - 2 * size)
+    canvas.box(depot, x, canvas.between(11, 15 - size), 2 * size, size)
 
 
 def _look_alikes(canvas: Canvas, vehicle: str, strip: str, walker: str, bike: str) -> None:
