@@ -9,121 +9,32 @@ on there, and ends with the same weights, bit for bit, as one that was not.
 """
 
 import csv
-import json
-import math
 import os
 import shutil
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from ann import Ohem, segmentation_loss
-from pipeline.common import checkpoint, cli, params, provenance, tracking
-from pipeline.common.files import code_digest, digest, read_json, whole_file, write_json
+from pipeline.common import checkpoint, cli, params, tracking
+from pipeline.common.files import read_json, whole_file, write_json
 from pipeline.common.paths import RunPaths
 from pipeline.common.progress import Reporter
 from pipeline.inputs.loader import Numbered, batches
 from pipeline.inputs.store import Store
-from pipeline.inputs.weights import load_backbone
 from pipeline.prepare import MANIFEST, folder
+from pipeline.training.recipe import class_weights, make_optimizer, poly_lr
+from pipeline.training.run import Run, check_maps, describe, resolve_precision
+from pipeline.training.weights import load_backbone
 
-CODE = [Path("ann"), Path("pipeline/inputs"), Path("pipeline/train.py")]  # what shapes a run
 SAVE_SECONDS = float(os.environ.get("ANN_SAVE_SECONDS", "20"))
 FLUSH_ITERATIONS = 20  # how often losses come from the device and progress is shown
 TRACK_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Run:
-    """Everything that shapes a run; `fingerprint` names it."""
-
-    profile: str
-    variant: str
-    seed: int
-    network: dict[str, Any]
-    train: params.Train
-    manifest: dict[str, Any]
-    precision: str
-    device: str
-    world_size: int
-
-    @property
-    def classes(self) -> list[str]:
-        return list(self.manifest["classes"])
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The resolved settings, all variants' in one form."""
-        train = {**self.train.model_dump(mode="json"), "precision": self.precision}
-        return {"network": self.network, "train": train, "seed": self.seed}
-
-    @property
-    def fingerprint(self) -> str:
-        shaped_by = [
-            self.config,
-            self.manifest["digest"],
-            code_digest(CODE),
-            self.device,
-            self.world_size,
-            torch.__version__,
-        ]
-        return digest(shaped_by)[:16]
-
-
-def poly_lr(base: float, iteration: int, total: int, power: float, warmup: int = 0) -> float:
-    """base (1 - iteration / total) ^ power, after a linear warm-up."""
-    rise = min(1.0, (iteration + 1) / warmup) if warmup else 1.0
-    return base * rise * (1 - iteration / total) ** power
-
-
-def resolve_precision(wanted: str, device: torch.device) -> str:
-    """ "auto" is bfloat16 where the hardware is fast at it, float32 elsewhere."""
-    if wanted != "auto":
-        return wanted
-    if device.type == "cuda":
-        fast = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:
-        cpu = torch.cpu
-        fast = device.type == "cpu" and (
-            cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
-        )
-    return "bfloat16" if fast else "float32"
-
-
-def class_weights(loss: params.Loss, manifest: dict[str, Any]) -> Tensor | None:
-    """The weights as listed, or by the training split's histogram."""
-    if loss.class_weights is None:
-        return None
-    if isinstance(loss.class_weights, list):
-        if len(loss.class_weights) != len(manifest["classes"]):
-            raise cli.InputError(
-                f"loss.class_weights has {len(loss.class_weights)} values; allowed is one for "
-                f"each of the {len(manifest['classes'])} classes"
-            )
-        return torch.tensor(loss.class_weights)
-    pixels = torch.tensor(list(manifest["splits"]["train"]["pixels"].values()), dtype=torch.float64)
-    return ((1 / (pixels / pixels.sum() + 1e-3)) ** loss.class_weights.power).float()
-
-
-def make_optimizer(model: nn.Module, settings: params.Optimizer) -> Optimizer:
-    if settings.name == "sgd":
-        return torch.optim.SGD(
-            model.parameters(),
-            settings.lr,
-            momentum=settings.momentum or 0.0,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-    return torch.optim.AdamW(
-        model.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True
-    )
 
 
 class Training:
@@ -180,11 +91,24 @@ class Training:
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         self.optimizer.step()
-        self.losses[iteration] = loss.detach()
+        mean = self.fabric.all_reduce(loss.detach(), reduce_op="mean")
+        self.losses[iteration] = mean  # type: ignore[assignment]
 
     def lr(self, iteration: int) -> float:
         s = self.run.train
         return poly_lr(s.optimizer.lr, iteration, s.iterations, s.power, s.warmup)
+
+    def checked_loss(self, done: int) -> float:
+        """The latest loss; an InputError if one so far is not finite."""
+        bad = (~torch.isfinite(self.losses[:done])).nonzero()
+        if len(bad):
+            first = int(bad[0])
+            raise cli.InputError(
+                f"{self.run.variant}-{self.run.seed}: the loss is {float(self.losses[first])} at "
+                f"iteration {first + 1}, learning rate {self.lr(first):.3g}; the last saved state "
+                f"is kept; lower train.optimizer.lr or lengthen train.warmup"
+            )
+        return float(self.losses[done - 1])
 
     def curve(self, done: int) -> list[dict[str, float]]:
         """A row an iteration: iteration, lr, loss."""
@@ -228,37 +152,22 @@ def fit(training: Training, store: Store, record: dict[str, Any]) -> float:
     )
     training.model.train()
     began = saved = tracked = time.monotonic()
-    with Reporter(f"train {run.variant}-{run.seed}", total, training.start) as reporter:
+    title, shown = f"train {run.variant}-{run.seed}", fabric.is_global_zero
+    with Reporter(title, total, training.start, shown) as reporter:
         for iteration, batch in enumerate(source, training.start):
             training.step(iteration, *(t.to(fabric.device, non_blocking=True) for t in batch))
             done, now = iteration + 1, time.monotonic()
-            if done % FLUSH_ITERATIONS == 0 or done == total:
-                loss = float(training.losses[iteration])
-                if not math.isfinite(loss):
-                    raise cli.InputError(
-                        f"{run.variant}-{run.seed}: the loss is {loss} at iteration {done}, "
-                        f"learning rate {training.lr(iteration):.3g}; the last saved state is kept"
-                    )
+            save = now - saved > SAVE_SECONDS and done < total
+            if save or done % FLUSH_ITERATIONS == 0 or done == total:
                 rate = (done - training.start) / (now - began)
-                reporter.update(done, f"loss {loss:.3f}, {rate:.1f} it/s")
-            if now - saved > SAVE_SECONDS and done < total:
+                reporter.update(done, f"loss {training.checked_loss(done):.3f}, {rate:.1f} it/s")
+            if save:
                 training.save(done)
                 saved = time.monotonic()
             if now - tracked > TRACK_SECONDS and fabric.is_global_zero:
                 tracking.attempt(record, training.curve(done))
                 tracked = time.monotonic()
     return time.monotonic() - began
-
-
-def check_maps(run: Run, data: Path) -> None:
-    """Refuse pool sizes beyond the feature map of the smallest image to be scored."""
-    sizes, stride = run.network.get("pool_sizes") or [1], run.network["output_stride"]
-    side = min(min(size) for size in Store(data, "val").sizes)
-    if max(sizes) > -(-side // stride):
-        raise cli.InputError(
-            f"variants.{run.variant}.pool_sizes is {sizes}; allowed are sizes up to "
-            f"{-(-side // stride)}, for a validation image has a side of {side} pixels"
-        )
 
 
 def make_fabric(settings: params.Train) -> tuple[Fabric, str]:
@@ -315,21 +224,6 @@ def main() -> None:
     iterations = train.iterations - training.start
     record["speed"] = {"seconds": round(seconds, 2), "iterations": iterations}
     training.finish(record)
-
-
-def describe(run: Run) -> dict[str, Any]:
-    """Where the run's numbers come from."""
-    name = torch.cuda.get_device_name() if run.device == "cuda" else "cpu"
-    return {
-        "profile": run.profile,
-        "variant": run.variant,
-        "seed": run.seed,
-        "fingerprint": run.fingerprint,
-        "dataset": {"name": run.manifest["dataset"], "digest": run.manifest["digest"]},
-        "config": json.loads(json.dumps(run.config)),
-        "code": provenance.code_version(),
-        "environment": {**provenance.environment(name), "processes": run.world_size},
-    }
 
 
 if __name__ == "__main__":

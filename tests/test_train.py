@@ -1,6 +1,7 @@
 """Training: its schedule, and that a killed run ends as one that was not, bit for bit."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +14,8 @@ import torch
 from ann import SegmentationNetwork
 from pipeline.common import checkpoint, params
 from pipeline.common.cli import InputError
-from pipeline.inputs.weights import load_backbone
-from pipeline.train import class_weights, poly_lr
+from pipeline.training.recipe import class_weights, make_optimizer, poly_lr
+from pipeline.training.weights import load_backbone
 from tests.conftest import Clone
 
 
@@ -40,11 +41,10 @@ def test_training_state_goes_to_disk_and_back(name: str, tmp_path: Path) -> None
     def make() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-        kinds = {
-            "sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),
-            "adamw": lambda p: torch.optim.AdamW(p, 0.1),
-        }
-        return model, kinds[name](model.parameters())
+        model = model.to(memory_format=torch.channels_last)
+        momentum = 0.9 if name == "sgd" else None
+        settings = {"name": name, "lr": 0.1, "weight_decay": 0.01, "momentum": momentum}
+        return model, make_optimizer(model, params.Optimizer.model_validate(settings))
 
     def step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
         optimizer.zero_grad()
@@ -122,3 +122,10 @@ def test_a_killed_training_ends_with_the_same_weights(clone: Clone) -> None:
     assert "goes on at iteration" in done.stdout + done.stderr
     assert (weights.read_bytes(), curve.read_bytes()) == expected
     assert not list(clone.path.glob(".resume/*"))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(clone: Clone) -> None:
+    clone.edit("lr: 0.005", "lr: 1.0e+30")
+    told = clone.run("python", "-m", "pipeline.train", "baseline", "0", ok=False)
+    assert re.search(r"baseline-0: the loss is (nan|inf) at iteration \d+, learning rate", told)
+    assert not (clone.path / "weights/embedded/baseline-0.safetensors").exists()

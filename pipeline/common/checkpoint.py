@@ -70,3 +70,7 @@ def restore(tensors: dict[str, Tensor], model: nn.Module, optimizer: Optimizer) 
         entries.setdefault(int(index), {})[key] = tensors.pop(name)
     model.load_state_dict(tensors)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if value.shape == parameter.shape:  # a fused step reads both in the same layout
+                state[name] = torch.empty_like(parameter).copy_(value)

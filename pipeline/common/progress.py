@@ -28,12 +28,12 @@ def bar() -> Progress:
 
 
 class Reporter:
-    """Reports steps done of a total; used as a context manager."""
+    """Reports steps done of a total; used as a context manager. `shown` is for one process only."""
 
-    def __init__(self, title: str, total: int, done: int = 0) -> None:
-        self.title, self.total, self.start = title, total, done
+    def __init__(self, title: str, total: int, done: int = 0, shown: bool = True) -> None:
+        self.title, self.total, self.start, self.shown = title, total, done, shown
         self._began = self._told = time.monotonic()
-        self._bar = bar() if sys.stdout.isatty() else None
+        self._bar = bar() if shown and sys.stdout.isatty() else None
         if self._bar:
             self._task = self._bar.add_task(title, total=total, completed=done, note="")
 
@@ -51,7 +51,7 @@ class Reporter:
             self._bar.update(self._task, completed=done, note=note)
             return
         now = time.monotonic()
-        if done < self.total and now - self._told < EVENT_SECONDS:
+        if not self.shown or (done < self.total and now - self._told < EVENT_SECONDS):
             return
         self._told = now
         left = (now - self._began) / max(1, done - self.start) * (self.total - done)

@@ -96,7 +96,7 @@ class Canvas:
 
 
 def draw(seed: int, index: int, height: int, width: int) -> tuple[Pixels, Pixels]:
-    """Picture `index` of the stream `seed`: RGB (height, width, 3) and label ids (height, width)."""
+    """Picture `index` of the stream `seed`: RGB (H, W, 3) and label ids (H, W)."""
     rng = np.random.default_rng((seed, index))
     canvas = Canvas(rng, height, width)
     depot = list(DEPOTS)[rng.integers(len(DEPOTS))]

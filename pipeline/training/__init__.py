@@ -1,0 +1,1 @@
+"""The parts of a training: what shapes it, its recipe, its ImageNet weights."""

@@ -1,0 +1,92 @@
+"""Everything that shapes a run, and the fingerprint that names it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.common import params, provenance
+from pipeline.common.cli import InputError
+from pipeline.common.files import code_digest, digest
+from pipeline.inputs.store import Store
+
+CODE = [Path(p) for p in ("ann", "pipeline/inputs", "pipeline/training", "pipeline/train.py")]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that shapes a run; `fingerprint` names it."""
+
+    profile: str
+    variant: str
+    seed: int
+    network: dict[str, Any]
+    train: params.Train
+    manifest: dict[str, Any]
+    precision: str
+    device: str
+    world_size: int
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.manifest["classes"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved settings."""
+        train = {**self.train.model_dump(mode="json"), "precision": self.precision}
+        return {"network": self.network, "train": train, "seed": self.seed}
+
+    @property
+    def fingerprint(self) -> str:
+        shaped_by = [
+            self.config,
+            self.manifest["digest"],
+            code_digest(CODE),
+            self.device,
+            self.world_size,
+            torch.__version__,
+        ]
+        return digest(shaped_by)[:16]
+
+
+def resolve_precision(wanted: str, device: torch.device) -> str:
+    """ "auto" is bfloat16 where the hardware is fast at it, float32 elsewhere."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        cpu = torch.cpu
+        fast = device.type == "cpu" and (
+            cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
+        )
+    return "bfloat16" if fast else "float32"
+
+
+def check_maps(run: Run, data: Path) -> None:
+    """Refuse pool sizes beyond the feature map of the smallest image to be scored."""
+    sizes, stride = run.network.get("pool_sizes") or [1], run.network["output_stride"]
+    side = min(min(size) for size in Store(data, "val").sizes)
+    if max(sizes) > -(-side // stride):
+        raise InputError(
+            f"variants.{run.variant}.pool_sizes is {sizes}; allowed are sizes up to "
+            f"{-(-side // stride)}, for a validation image has a side of {side} pixels"
+        )
+
+
+def describe(run: Run) -> dict[str, Any]:
+    """Where the run's numbers come from."""
+    name = torch.cuda.get_device_name() if run.device == "cuda" else "cpu"
+    return {
+        "profile": run.profile,
+        "variant": run.variant,
+        "seed": run.seed,
+        "fingerprint": run.fingerprint,
+        "dataset": {"name": run.manifest["dataset"], "digest": run.manifest["digest"]},
+        "config": json.loads(json.dumps(run.config)),
+        "code": provenance.code_version(),
+        "environment": {**provenance.environment(name), "processes": run.world_size},
+    }
