@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import ttest_1samp
+
+LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,20 @@ def spread(results: list[Result]) -> float:
     return float(np.std([r.miou for r in results], ddof=1)) if len(results) > 1 else float("nan")
 
 
-def difference(results: list[Result], base: list[Result]) -> float:
-    """The mean difference to `base` over the seeds that both have; nan without one."""
+def differences(results: list[Result], base: list[Result]) -> list[float]:
+    """mIoU minus that of `base`, for each seed that both have."""
     other = {r.seed: r.miou for r in base}
-    pairs = [r.miou - other[r.seed] for r in results if r.seed in other]
-    return float(np.mean(pairs)) if pairs else float("nan")
+    return [r.miou - other[r.seed] for r in results if r.seed in other]
 
 
 def told_apart(a: list[Result], b: list[Result]) -> bool:
-    """Whether all seeds of one lie above all seeds of the other, with two seeds or more each."""
-    x, y = [r.miou for r in a], [r.miou for r in b]
-    return min(len(x), len(y)) > 1 and (min(x) > max(y) or min(y) > max(x))
+    """Whether a paired t-test over the seeds that both have finds p < 0.05."""
+    values = differences(a, b)
+    if len(values) < 2 or not any(values):
+        return False
+    if np.ptp(values) == 0:
+        return True
+    return bool(ttest_1samp(values, 0.0).pvalue < LEVEL)
 
 
 def not_told_apart(results: Results, rows: list[str]) -> list[tuple[str, str]]:
