@@ -12,7 +12,7 @@ setup: $(STAMP)
 
 # uv comes from the lock file too, so every package that is installed has its hash checked.
 $(STAMP): requirements.lock
-	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in ((3, 11), (3, 12)) or sys.exit(f"Python {v[0]}.{v[1]} is too {\"old\" if v < (3, 11) else \"new\"}; allowed are 3.11 and 3.12: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 13) else f"Python is {v[0]}.{v[1]}; allowed are 3.11 and 3.12, as in: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	sed -n '/^uv==/,/# via/p' requirements.lock > .venv/uv.lock
 	python -m pip install --quiet --require-hashes -r .venv/uv.lock
