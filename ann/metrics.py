@@ -42,6 +42,7 @@ def scores(confusion: npt.NDArray[np.int64]) -> Scores:
         raise ValueError("no labelled pixel: there is nothing to score")
     iou = np.full(len(hits), np.nan)
     iou[union > 0] = hits[union > 0] / union[union > 0]
-    valid = iou[union > 0].tolist()
-    miou = sum(valid) / len(valid)  # one after the other: equal to the official sum to the last bit
+    valid = iou[union > 0]
+    # Added one after the other, as the official script does: equal to it to the last bit.
+    miou = float(valid.cumsum()[-1] / len(valid))
     return Scores(miou, float(hits.sum() / true.sum()), iou, int((true > 0).sum()))
