@@ -5,6 +5,7 @@ PYTHON ?= python3
 PORT ?= 5000
 JOBS ?=
 STAMP := .venv/installed
+export MLFLOW_DISABLE_TELEMETRY = true
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: setup repro test lint ui lock

@@ -24,6 +24,7 @@ def bar() -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
+        refresh_per_second=2,
         speed_estimate_period=600,  # seconds; the default of 30 sees too few runs to go by
     )
 

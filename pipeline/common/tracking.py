@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # importing mlflow takes seconds, and short runs never need i
 
 LOCAL_STORE = "sqlite:///mlflow.db"
 EXPERIMENT = "ann"
+_POINTS = 200  # of a run's curve, evenly spaced; curve.csv has every iteration
 _BATCH = 1000  # MLflow's limit of metrics in one request
 _FINGERPRINT, _ROWS, _SCORED = "fingerprint", "curve.rows", "scored"
 
@@ -48,7 +49,8 @@ def send(
     run_id, tags = run.info.run_id, run.data.tags
     sent = int(tags.get(_ROWS, 0))
     if len(curve) > sent:
-        _send_curve(client, run_id, curve[sent:])
+        step = max(1, record["config"]["train"]["iterations"] // _POINTS)
+        _send_curve(client, run_id, [r for r in curve[sent:] if r["iteration"] % step == 0])
         client.set_tag(run_id, _ROWS, str(len(curve)))
     if scores is not None and _SCORED not in tags:
         for name in ("miou", "pixel_accuracy", "classes_present"):
@@ -65,6 +67,7 @@ def _store() -> tuple["MlflowClient", str]:
     """The client and the experiment's id; makes both, safely when several start at once."""
     import logging
 
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     from mlflow import MlflowClient
