@@ -20,6 +20,7 @@ def record(seed: int) -> dict[str, Any]:
         "variant": "apnb",
         "seed": seed,
         "fingerprint": f"{seed:016x}",
+        "started": 1_700_000_000,
         "dataset": {"name": "cityscapes", "digest": "d" * 64},
         "config": {"train": {"iterations": 1400}, "seed": seed},
         "code": {"commit": "c" * 40, "dirty": False},

@@ -58,7 +58,8 @@ def send(
         table = {"class": list(scores["class_iou"]), "iou": list(scores["class_iou"].values())}
         client.log_table(run_id, table, "class_iou.json")
         client.set_tag(run_id, _SCORED, "yes")
-        client.set_terminated(run_id)
+        end = _milliseconds(record) + int(1000 * record["speed"]["seconds"])
+        client.set_terminated(run_id, end_time=end)
     return run_id
 
 
@@ -100,13 +101,20 @@ def _create(client: "MlflowClient", experiment: str, record: dict[str, Any]) -> 
     parent = _find(client, experiment, variant)
     if parent is None:
         tags = {_FINGERPRINT: variant, "profile": record["profile"], "variant": record["variant"]}
-        parent = client.create_run(experiment, tags=tags, run_name=record["variant"])
+        start = _milliseconds(record)
+        parent = client.create_run(experiment, start, tags, record["variant"])
         _send_params(client, parent.info.run_id, config)
-        client.set_terminated(parent.info.run_id)
-    run = client.create_run(experiment, tags=_tags(record, parent), run_name=run_name(record))
+        client.set_terminated(parent.info.run_id, end_time=start)
+    tags = _tags(record, parent)
+    run = client.create_run(experiment, _milliseconds(record), tags, run_name(record))
     _send_params(client, run.info.run_id, record["config"])
     _send_dataset(client, run.info.run_id, record["dataset"])
     return run
+
+
+def _milliseconds(record: dict[str, Any]) -> int:
+    """When the run started, as MLflow counts time."""
+    return 1000 * int(record["started"])
 
 
 def run_name(record: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Everything that shapes a run, and the fingerprint that names it."""
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,7 @@ def describe(run: Run) -> dict[str, Any]:
         "variant": run.variant,
         "seed": run.seed,
         "fingerprint": run.fingerprint,
+        "started": int(time.time()),
         "dataset": {"name": run.manifest["dataset"], "digest": run.manifest["digest"]},
         "config": json.loads(json.dumps(run.config)),
         "code": provenance.code_version(),
