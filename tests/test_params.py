@@ -1,11 +1,13 @@
 """params.yaml: every mistake is one sentence with the key, the value and what is allowed."""
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from pipeline.common import params
 from pipeline.common.cli import InputError
@@ -111,3 +113,58 @@ def test_the_command_words_are_checked(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=sentence):
             params.variant_and_seed(settings, *words)
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in items:
+        if isinstance(inner, dict | list):
+            yield from leaves(inner, (*path, key))
+        else:
+            yield (*path, key), inner
+
+
+def other(value: Any) -> list[Any]:
+    """Values that may stand in the place of `value`."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int | float):
+        return [value + 1, 0.9 * value + 0.01]
+    words = ("nb", "apnb", "fnb", "max", "sgd", "float32", "rescaling", "residual", "resnet18")
+    return [word for word in words if word != value]
+
+
+def test_a_training_uses_exactly_the_values_that_its_stage_depends_on() -> None:
+    """Every leaf of params.yaml is changed in turn; the run changes if and only if DVC sees it."""
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]
+    names = {"${item.variant}": "apnb", "${profile}": "embedded"}
+    declared = []
+    for key in stage["params"]:
+        for template, name in names.items():
+            key = key.replace(template, name)
+        declared.append(tuple(key.split(".")))
+
+    def used(raw: dict[str, Any]) -> Any:
+        settings = params.Params.model_validate(raw)
+        return settings.network("apnb"), settings.active.train
+
+    expected, changes = used(GOOD), {True: 0, False: 0}
+    for path, value in leaves(GOOD):
+        if path == ("profile",):  # names the stage's data and outputs as well
+            continue
+        for replacement in other(value):
+            raw = copy.deepcopy(GOOD)
+            place = raw
+            for step in path[:-1]:
+                place = place[step]
+            place[path[-1]] = replacement
+            try:
+                result = used(raw)
+            except ValidationError:
+                continue
+            depends = any(path[: len(prefix)] == prefix for prefix in declared)
+            assert (result != expected) == depends, path
+            changes[depends] += 1
+            break
+    assert changes[True] > 25
+    assert changes[False] > 60
