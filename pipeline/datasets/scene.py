@@ -20,6 +20,7 @@ same on every machine.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,7 @@ POSTS = {
 }
 POST_ROWS, POST_COLUMNS = 3, 5  # the grid of the posts' places
 SPLITS = {"train": 0, "val": 1}
+FILES = {"leftImg8bit": "leftImg8bit", "gtFine": "gtFine_labelIds"}  # folder and suffix
 STREAM = 1_000_000  # pictures a split may have, apart from the other split's
 
 
@@ -159,13 +161,15 @@ def write(root: Path, *, counts: Mapping[str, int], seed: int, height: int, widt
 
     A picture depends on seed, split and its number only, not on how many are written.
     """
-    for split, count in counts.items():
-        folders = [root / kind / split / "scene" for kind in ("leftImg8bit", "gtFine")]
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        for frame in range(count):
-            pair = draw(seed, SPLITS[split] * STREAM + frame, height, width)
-            suffixes = ("leftImg8bit", "gtFine_labelIds")
-            for folder, suffix, pixels in zip(folders, suffixes, pair, strict=True):
-                path = folder / f"scene_000000_{frame:06d}_{suffix}.png"
-                Image.fromarray(pixels).save(path, compress_level=1)  # the fast one
+
+    def save(split: str, frame: int) -> None:
+        pair = draw(seed, SPLITS[split] * STREAM + frame, height, width)
+        for (kind, suffix), pixels in zip(FILES.items(), pair, strict=True):
+            path = root / kind / split / "scene" / f"scene_000000_{frame:06d}_{suffix}.png"
+            Image.fromarray(pixels).save(path, compress_level=1)  # the fast one
+
+    with ThreadPoolExecutor() as pool:
+        for split, count in counts.items():
+            for kind in FILES:
+                (root / kind / split / "scene").mkdir(parents=True)
+            list(pool.map(save, [split] * count, range(count)))
