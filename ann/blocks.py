@@ -57,10 +57,12 @@ def attend(query: Tensor, key: Tensor, value: Tensor, normalization: str = "soft
     """
     similarity = query.transpose(1, 2) @ key  # (B, N, S)
     if normalization == "softmax":
-        similarity = similarity.softmax(dim=2)
+        # Autocast would widen this N x S matrix, which the next product narrows again.
+        with torch.autocast(similarity.device.type, enabled=False):
+            similarity = similarity.softmax(dim=2)
     elif normalization == "rescaling":
         similarity = similarity / similarity.shape[2]
-    return value @ similarity.transpose(1, 2)  # (B, V, N)
+    return (similarity @ value.transpose(1, 2)).transpose(1, 2)  # (B, N, V), channels last
 
 
 def embedding(inputs: int, outputs: int, norm: bool) -> nn.Module:

@@ -12,6 +12,7 @@ bins are those of adaptive pooling: bin i of n covers floor(i H / n) to ceil((i 
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -80,19 +81,17 @@ class Sampler(nn.Module):
         return [pool(x) for x in maps]
 
     def _average(self, x: Tensor) -> Tensor:
-        """Fixed averaging matrices, one axis after the other: exact, and deterministic on CUDA."""
+        """Fixed averaging matrices, one axis after the other: exact, and deterministic on CUDA.
+
+        All pool sizes at once, each with each; the levels of the pyramid are the diagonal blocks.
+        """
         height, width = x.shape[2:]
         rows = averaging_matrix(height, self.pool_sizes).to(x)
         columns = averaging_matrix(width, self.pool_sizes).to(x)
-        levels = [
-            (r @ s).flatten(2)  # (n, H) @ (B, C, H, n)
-            for r, s in zip(
-                rows.split(self.pool_sizes),
-                (x @ columns.T).split(self.pool_sizes, dim=3),
-                strict=True,
-            )
-        ]
-        return torch.cat(levels, dim=2)
+        pooled = rows @ (x @ columns.T)  # (B, C, sum n, sum n)
+        ends = list(accumulate(self.pool_sizes))
+        blocks = (slice(end - n, end) for n, end in zip(self.pool_sizes, ends, strict=True))
+        return torch.cat([pooled[:, :, b, b].flatten(2) for b in blocks], dim=2)
 
     def _max(self, x: Tensor) -> Tensor:
         return torch.cat([F.adaptive_max_pool2d(x, n).flatten(2) for n in self.pool_sizes], dim=2)
