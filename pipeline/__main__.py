@@ -18,15 +18,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from pipeline.common import cli, params
 from pipeline.common.cli import InputError
-from pipeline.common.files import whole_file
 from pipeline.common.progress import Reporter
 
 LOGS = Path("logs")
-LOCK = Path("dvc.lock")
 DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
 
 
@@ -42,18 +38,6 @@ def stale() -> set[str]:
     if done.returncode:
         raise InputError(f"`dvc status` failed: {done.stderr.strip()}")
     return set(json.loads(done.stdout or "{}"))
-
-
-def forget(stages: set[str]) -> None:
-    """Drop the stages' entries from dvc.lock, for what they say is out of date.
-
-    DVC rewrites the whole file after each stage, in seconds where it holds a hundred of them.
-    """
-    if LOCK.exists():
-        lock = yaml.safe_load(LOCK.read_text())
-        lock["stages"] = {k: v for k, v in lock["stages"].items() if k not in stages}
-        with whole_file(LOCK) as partial:
-            partial.write_text(yaml.safe_dump(lock, sort_keys=False))
 
 
 def runs_to_do(settings: params.Params, changed: set[str]) -> list[str]:
@@ -163,7 +147,6 @@ def main() -> None:
     changed = stale()
     pool = Pool(runs_to_do(settings, changed), jobs)
     if pool.runs:
-        forget({stage for stage in changed if "@" in stage})
         pool.work()
     for run in pool.failed:
         lines = (LOGS / f"{run}.log").read_text(errors="replace").splitlines()
