@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.common import cli, params
 from pipeline.common.files import read_json, whole_file
-from pipeline.common.paths import RunPaths
+from pipeline.common.paths import finished
 
 RESULTS = Path("reports/results.jsonl")
 
@@ -32,19 +32,15 @@ def belongs(settings: params.Params, record: dict[str, Any], scores: dict[str, A
 
 def main() -> None:
     settings = params.load()
-    wanted = [(v, s) for v in settings.variants for s in settings.seeds]
     lines = []
-    for variant, seed in wanted:
-        paths = RunPaths(settings.profile, variant, seed)
-        if not (paths.record.exists() and paths.scores.exists()):
-            continue
+    for paths in finished(settings):
         record, scores = read_json(paths.record), read_json(paths.scores)
         if belongs(settings, record, scores):
-            run = {"variant": variant, "seed": seed, "scores": scores, "record": record}
+            run = {"variant": paths.variant, "seed": paths.seed, "scores": scores, "record": record}
             lines.append(json.dumps(run) + "\n")
     with whole_file(RESULTS) as partial:
         partial.write_text("".join(lines))
-    print(f"{len(lines)} of {len(wanted)} runs are measured")
+    print(f"{len(lines)} of {len(settings.variants) * len(settings.seeds)} runs are measured")
 
 
 if __name__ == "__main__":

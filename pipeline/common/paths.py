@@ -1,7 +1,10 @@
 """Where the files of a run lie; dvc.yaml names the same places."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from pipeline.common.params import Params
 
 
 class RunPaths(NamedTuple):
@@ -32,3 +35,12 @@ class RunPaths(NamedTuple):
     @property
     def scores(self) -> Path:
         return self.folder / "scores.json"
+
+
+def finished(settings: Params) -> Iterator[RunPaths]:
+    """The active profile's runs that are trained and scored, in the order of params.yaml."""
+    for variant in settings.variants:
+        for seed in settings.seeds:
+            paths = RunPaths(settings.profile, variant, seed)
+            if paths.record.exists() and paths.scores.exists():
+                yield paths

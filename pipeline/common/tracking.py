@@ -27,12 +27,18 @@ _BATCH = 1000  # MLflow's limit of metrics in one request
 _FINGERPRINT, _ROWS, _SCORED = "fingerprint", "curve.rows", "scored"
 
 
-def attempt(record: dict[str, Any], curve: Sequence[dict[str, float]]) -> None:
-    """Send what there is; a failure is told and never stops a training."""
+def attempt(
+    record: dict[str, Any],
+    curve: Sequence[dict[str, float]],
+    scores: dict[str, Any] | None = None,
+) -> bool:
+    """Send what there is; a failure is told and stops nothing. Whether it was sent."""
     try:
-        send(record, curve)
+        send(record, curve, scores)
     except Exception as error:  # any fault of the store: the files keep everything
         print(f"tracking failed and will be repeated later: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def send(
