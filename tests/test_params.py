@@ -3,12 +3,13 @@
 import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
+import ann
 from pipeline.common import params
 from pipeline.common.cli import InputError
 
@@ -168,3 +169,18 @@ def test_a_training_uses_exactly_the_values_that_its_stage_depends_on() -> None:
             break
     assert changes[True] > 25
     assert changes[False] > 60
+
+
+def test_the_schema_names_what_the_library_has() -> None:
+    """The schema repeats the names, for importing the library takes seconds."""
+    for literal, names in (
+        (params.Backbone, ann.BACKBONES),
+        (params.Fusion, ann.FUSIONS),
+        (params.Context, ann.CONTEXTS),
+        (params.Sampling, ann.SAMPLINGS),
+    ):
+        assert get_args(literal) == names
+    fields = params.Options.model_fields
+    assert get_args(fields["normalization"].annotation) == ann.NORMALIZATIONS
+    assert get_args(fields["output"].annotation) == ann.OUTPUTS
+    assert set(fields) == set(ann.BlockOptions.__dataclass_fields__)
