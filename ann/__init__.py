@@ -5,16 +5,18 @@ tensors out: nothing here knows of files, settings or trackers.
 """
 
 from ann.backbone import BACKBONES, STEMS, Backbone
-from ann.blocks import NORMALIZATIONS, OUTPUTS, BlockOptions, NonLocalBlock, attend
+from ann.blocks import FORMS, NORMALIZATIONS, OUTPUTS, BlockOptions, NonLocalBlock
 from ann.loss import IGNORE_INDEX, Ohem, segmentation_loss
 from ann.metrics import Scores, confusion_matrix, scores
 from ann.network import ASYMMETRIC, CONTEXTS, FUSIONS, SegmentationNetwork
+from ann.plain import attend
 from ann.sampling import SAMPLINGS, Sampler, anchors
 
 __all__ = [
     "ASYMMETRIC",
     "BACKBONES",
     "CONTEXTS",
+    "FORMS",
     "FUSIONS",
     "IGNORE_INDEX",
     "NORMALIZATIONS",

@@ -11,14 +11,15 @@ anchors first, which turns O(C^ N^2) into O(C^ N S).
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from ann import fast, plain
 from ann.noise import Dropout2d
 from ann.sampling import Sampler
 
 NORMALIZATIONS = ("softmax", "rescaling", "none")
 OUTPUTS = ("concat", "residual")
+FORMS = ("fast", "plain")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class BlockOptions:
     embedding_norm: paper, plain convolutions; code, batch norm and ReLU after query and key.
     scale: paper, none; code, the query is scaled by key_channels ** -0.5.
     zero_init: paper does not say; code, W_o starts at zero.
+    form: fast (ann.fast) or plain (ann.plain), the same block but for rounding.
     """
 
     normalization: str = "softmax"
@@ -41,28 +43,15 @@ class BlockOptions:
     embedding_norm: bool = False
     scale: bool = False
     zero_init: bool = False
+    form: str = "fast"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("normalization", NORMALIZATIONS), ("output", OUTPUTS)):
+        choices = (("normalization", NORMALIZATIONS), ("output", OUTPUTS), ("form", FORMS))
+        for name, allowed in choices:
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}"
                 )
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, normalization: str = "softmax") -> Tensor:
-    """O = f(query^T key) value^T: equations 2 to 4 of the paper.
-
-    query (B, K, N), key (B, K, S), value (B, V, S) -> (B, V, N).
-    """
-    similarity = query.transpose(1, 2) @ key  # (B, N, S)
-    if normalization == "softmax":
-        # Autocast would widen this N x S matrix, which the next product narrows again.
-        with torch.autocast(similarity.device.type, enabled=False):
-            similarity = similarity.softmax(dim=2)
-    elif normalization == "rescaling":
-        similarity = similarity / similarity.shape[2]
-    return (similarity @ value.transpose(1, 2)).transpose(1, 2)  # (B, N, V), channels last
 
 
 def embedding(inputs: int, outputs: int, norm: bool) -> nn.Module:
@@ -100,6 +89,7 @@ class NonLocalBlock(nn.Module):
         super().__init__()
         self.options = options = options or BlockOptions()
         self.sampler, self.fuses = sampler, low_channels is not None
+        self.channels, self.low_channels = channels, low_channels
         source = channels if low_channels is None else low_channels
         share_value = options.share_key_value and self.fuses
         if share_value and key_channels != value_channels:
@@ -124,21 +114,20 @@ class NonLocalBlock(nn.Module):
 
     def forward(self, x: Tensor, low: Tensor | None = None, keys: Tensor | None = None) -> Tensor:
         """x (B, C, H, W), low (B, C_l, H, W) in the fusion blocks -> (B, C, H, W)."""
+        self._check(x, low)
+        form = plain if self.options.form == "plain" else fast
+        return self.dropout(form.forward(self, x, x if low is None else low, keys), keys)
+
+    def _check(self, x: Tensor, low: Tensor | None) -> None:
         if self.fuses != (low is not None):
             raise ValueError(
                 "low is given to the fusion blocks (low_channels set) and only to them"
             )
-        source = x if low is None else low
-        query = self.query(x)
-        key = query if self.key is None else self.key(source)
-        value = None if self.value is None else self.value(source)
-        query = query.flatten(2)  # (B, K, N)
-        if self.options.scale:
-            query = query * key.shape[1] ** -0.5
-        maps = [key] if value is None else [key, value]
-        sampled = self.sampler(maps, keys) if self.sampler else [m.flatten(2) for m in maps]
-        context = attend(query, sampled[0], sampled[-1], self.options.normalization)  # (B, V, N)
-        context = self.output(context.unflatten(2, x.shape[2:]))  # (B, C, H, W)
-        if self.fuse is None:
-            return self.dropout(context + x, keys)
-        return self.dropout(self.fuse(torch.cat([context, x], dim=1)), keys)
+        for name, value, channels in (("x", x, self.channels), ("low", low, self.low_channels)):
+            if value is None:
+                continue
+            if value.shape[1] != channels:
+                raise ValueError(f"{name} has {value.shape[1]} channels; allowed is {channels}")
+            # On a device the sum would make the program wait; a training looks at its loss there.
+            if value.device.type == "cpu" and value.detach().sum().isnan():
+                raise ValueError(f"{name} holds NaN; allowed are numbers")
