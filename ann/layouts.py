@@ -113,6 +113,7 @@ def import_state(layout: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
     Every tensor is used, once. Raises ValueError naming the keys that are missing, not of the
     layout or of another shape, or the copies of a shared tensor that differ.
     """
+    settings = layout_settings(layout)
     heads = [tensors[n] for own in _CLASSIFIERS for n in _renamed(layout, own) if n in tensors]
     own = _own_state(layout, len(heads[0]) if heads and heads[0].ndim else 1)
     names = {name: _renamed(layout, name) for name in own}
@@ -125,7 +126,7 @@ def import_state(layout: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
     ]
     _refuse(layout, [f"{pair} differ, allowed are equal copies" for pair in unequal])
     state = {name: tensors[theirs[0]] for name, theirs in names.items()}
-    return _turned(layout, state) | pixel_statistics(layout_settings(layout)["pixels"])
+    return _turned(layout, state) | pixel_statistics(settings["pixels"])
 
 
 def export_state(layout: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,6 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -51,12 +50,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             held = torch.load(path, map_location="cpu", weights_only=True)
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-        except UnpicklingError:
-            raise InputError(
-                f"{path}: holds more than tensors and plain values; nothing in it was executed"
-            ) from None
         except Exception:  # of as many types as there are kinds of damage
-            raise InputError(f"{path}: truncated, or not a file of tensors") from None
+            raise InputError(
+                f"{path}: truncated, or holds more than tensors and plain values; nothing in it "
+                f"was executed"
+            ) from None
     if isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
         held = held["state_dict"]
     if not isinstance(held, dict) or not held:
