@@ -33,6 +33,7 @@ class BlockOptions:
     embedding_norm: paper, plain convolutions; code, batch norm and ReLU after query and key.
     scale: paper, none; code, the query is scaled by key_channels ** -0.5.
     zero_init: paper does not say; code, W_o starts at zero.
+    bias: paper does not say; code, a bias in the convolutions before batch norm.
     form: fast (ann.fast) or plain (ann.plain), the same block but for rounding.
     """
 
@@ -43,6 +44,7 @@ class BlockOptions:
     embedding_norm: bool = False
     scale: bool = False
     zero_init: bool = False
+    bias: bool = False
     form: str = "fast"
 
     def __post_init__(self) -> None:
@@ -54,12 +56,12 @@ class BlockOptions:
                 )
 
 
-def embedding(inputs: int, outputs: int, norm: bool) -> nn.Module:
-    """A 1x1 convolution; with `norm`, batch norm and ReLU follow."""
+def embedding(inputs: int, outputs: int, norm: bool, bias: bool = False) -> nn.Module:
+    """A 1x1 convolution; with `norm`, batch norm and ReLU follow, and `bias` is before them."""
     if not norm:
         return nn.Conv2d(inputs, outputs, 1)
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+        nn.Conv2d(inputs, outputs, 1, bias=bias), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
 
 
@@ -97,15 +99,15 @@ class NonLocalBlock(nn.Module):
                 f"value_channels is {value_channels}; with share_key_value allowed is only "
                 f"key_channels, {key_channels}"
             )
-        norm = options.embedding_norm
-        self.query = embedding(channels, key_channels, norm)
+        norm, bias = options.embedding_norm, options.bias
+        self.query = embedding(channels, key_channels, norm, bias)
         shared = options.share_query_key and not self.fuses
-        self.key = None if shared else embedding(source, key_channels, norm)
+        self.key = None if shared else embedding(source, key_channels, norm, bias)
         self.value = None if share_value else nn.Conv2d(source, value_channels, 1)
         self.output = nn.Conv2d(value_channels, channels, 1)  # W_o
         self.fuse: nn.Module | None = None
         if options.output == "concat":
-            layers = [nn.Conv2d(2 * channels, channels, 1, bias=False), nn.BatchNorm2d(channels)]
+            layers = [nn.Conv2d(2 * channels, channels, 1, bias=bias), nn.BatchNorm2d(channels)]
             self.fuse = nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if relu else []))
         self.dropout = Dropout2d(dropout, stream)
         if options.zero_init:

@@ -16,8 +16,8 @@ from pipeline.collect import RESULTS
 from pipeline.common import cli, params
 from pipeline.common.files import whole_file, whole_folder, write_json
 from pipeline.common.tracking import run_name
-from pipeline.reporting import tables
-from pipeline.reporting.results import Result, Results, mean, read
+from pipeline.reporting import imported, tables
+from pipeline.reporting.results import Result, Results, mean, read, read_imported
 
 REPORTS = Path("reports")
 PUBLISHED = REPORTS / "published.yaml"
@@ -100,6 +100,11 @@ def main() -> None:
             notes = "\n\n".join(filter(None, [words, DAGGER_NOTE, note]))
             markdown = tables.write(make(settings, results, published), folder / name, notes)
             parts[name] = f"{markdown}\n\n{words}"
+        if settings.checkpoints:
+            frame = imported.table(settings, read_imported(RESULTS), published)
+            notes = imported.notes(settings)
+            markdown = tables.write(frame, folder / "imported", notes, imported.shown)
+            parts["imported"] = f"{markdown}\n\n{notes}"
     with whole_file(REPORTS / "README.md") as partial:
         partial.write_text(page(settings, results, parts))
     write_json(
