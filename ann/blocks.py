@@ -105,7 +105,7 @@ class NonLocalBlock(nn.Module):
         self.key = None if shared else embedding(source, key_channels, norm, bias)
         self.value = None if share_value else nn.Conv2d(source, value_channels, 1)
         self.output = nn.Conv2d(value_channels, channels, 1)  # W_o
-        self.fuse: nn.Module | None = None
+        self.fuse: nn.Sequential | None = None
         if options.output == "concat":
             layers = [nn.Conv2d(2 * channels, channels, 1, bias=bias), nn.BatchNorm2d(channels)]
             self.fuse = nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if relu else []))

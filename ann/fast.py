@@ -70,16 +70,18 @@ def embed(layer: nn.Module, x: Map) -> Tensor:
     if isinstance(layer, nn.Conv2d):
         return x.project(layer.weight, layer.bias)
     conv, norm, _ = layer.children()
+    assert isinstance(conv, nn.Conv2d)
     return normalize(norm, x.project(conv.weight, conv.bias), relu=True)
 
 
 def normalize(norm: nn.Module, x: Tensor, relu: bool) -> Tensor:
     """Batch norm and ReLU; on a CPU and a large map with the backward that keeps less."""
-    lean = type(norm) is nn.BatchNorm2d and norm.momentum is not None and x.device.type == "cpu"
-    if lean and norm.training and torch.is_grad_enabled() and x.numel() > LARGE:
-        norm.num_batches_tracked += 1
+    lean = type(norm) is nn.BatchNorm2d and norm.momentum is not None and norm.training
+    if lean and x.device.type == "cpu" and x.numel() > LARGE and torch.is_grad_enabled():
+        assert isinstance(norm, nn.BatchNorm2d)
+        norm.get_buffer("num_batches_tracked").add_(1)
         return NormReLU.apply(channels_last(x), norm, relu, norm.weight, norm.bias)
-    y = norm(x)
+    y: Tensor = norm(x)
     return F.relu_(y) if relu else y
 
 
@@ -88,27 +90,29 @@ def key_and_value(
 ) -> tuple[Tensor, Tensor]:
     """The anchors (B, S, K) and (B, S, V), or every position where nothing samples."""
     sampler = block.sampler
-    late = sampler is not None and sampler.linear  # the convolution follows the sampling
-
-    def linear(layer: nn.Module, x: Tensor) -> Tensor:
-        return F.linear(x.to(layer.weight.dtype), layer.weight.flatten(1), layer.bias)
-
-    late_key = late and isinstance(block.key, nn.Conv2d)
-    late_value = late and block.value is not None
+    # These convolutions follow the sampling; the others come before it.
+    late = sampler is not None and sampler.linear
+    late_key = block.key if late and isinstance(block.key, nn.Conv2d) else None
+    late_value = block.value if late else None
     maps: list[Tensor] = []
-    if not late_key:
+    if late_key is None:
         maps.append(query if block.key is None else embed(block.key, source))
-    if block.value is not None and not late_value:
+    if block.value is not None and late_value is None:
         maps.append(embed(block.value, source))
-    if late_key or late_value:
+    if late_key is not None or late_value is not None:
         maps.append(source.last)
-    sampled = [rows(m) for m in maps]
-    if sampler is not None:
+    if sampler is None:
+        sampled = [rows(m) for m in maps]
+    else:
         sampled = [anchors.transpose(1, 2) for anchors in sampler(maps, keys)]
-    key = linear(block.key, sampled[-1]) if late_key else sampled[0]
+    key = sampled[0] if late_key is None else _linear(late_key, sampled[-1])
     if block.value is None:
         return key, key
-    return key, linear(block.value, sampled[-1]) if late_value else sampled[-1]
+    return key, sampled[-1] if late_value is None else _linear(late_value, sampled[-1])
+
+
+def _linear(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    return F.linear(x.to(layer.weight.dtype), layer.weight.flatten(1), layer.bias)
 
 
 def costs(n: int, s: int, k: int, v: int, c: int, fused: bool) -> dict[str, int]:
@@ -135,17 +139,21 @@ def factors(
     cost = costs(n, s, key.shape[2], value.shape[2], channels, block.fuse is not None)
     if options.normalization == "softmax":
         del cost["product"]
+        if block.sampler is None:
+            del cost["anchors"]  # it holds the whole N x N matrix
     way = min(cost, key=lambda name: cost[name])
     scale = key.shape[2] ** -0.5 if options.scale else 1.0
     if options.normalization == "rescaling":
         scale /= s
     weight = block.output.weight.flatten(1)  # (C, V)
-    front = None if block.fuse is None else block.fuse[0].weight[:, :channels].flatten(1)  # F_1
+    front = None  # F_1
+    if block.fuse is not None:
+        front = block.fuse.get_parameter("0.weight")[:, :channels].flatten(1)
     if way == "matrix":
         folded = (weight if front is None else front @ weight).T.expand(len(query), -1, -1)
         return attend(query, key, value, scale, options.normalization), folded
     value = value.to(weight.dtype)
-    if front is not None and channels * s > channels * value.shape[2]:
+    if front is not None and s > value.shape[2]:
         value = F.linear(value, front @ weight)
     else:
         value = F.linear(value, weight)  # (B, S, C)
@@ -168,18 +176,20 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, normalizatio
     large = query.shape[0] * query.shape[1] * key.shape[1] > LARGE
     if normalization != "softmax" or not (large or query.is_cuda):
         return similarity(query, key, scale, normalization) @ value
-    heads = (t.to(query.dtype)[:, None] for t in (query, key, value))
-    return F.scaled_dot_product_attention(*heads, scale=scale)[:, 0]
+    q, k, v = (t.to(query.dtype)[:, None] for t in (query, key, value))
+    return F.scaled_dot_product_attention(q, k, v, scale=scale)[:, 0]
 
 
 def combine(block: "NonLocalBlock", x: Map, left: Tensor, right: Tensor) -> Tensor:
     """W_o O + X, or the fusing convolution of cat(W_o O, X) with its batch norm."""
     bias = block.output.bias
+    assert bias is not None
     if block.fuse is None:
         bias, right = bias.to(left.dtype), right.to(left.dtype)
         y = torch.baddbmm(rows(x.last), left, right) + bias
         return image(y, *x.last.shape[2:])
     conv, norm, *relu = block.fuse.children()
+    assert isinstance(conv, nn.Conv2d)
     front, back = conv.weight.flatten(1).chunk(2, dim=1)  # F_1, F_2
     bias = front @ bias if conv.bias is None else front @ bias + conv.bias
     return normalize(norm, x.project_and_add(back, bias, left, right), relu=bool(relu))

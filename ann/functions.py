@@ -42,7 +42,7 @@ class Project(Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x: Tensor, last: Tensor, weight: Tensor, bias: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(x, weight)
@@ -51,7 +51,7 @@ class Project(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, rest: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor, rest: Tensor | None) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         grad = channels_last(grad)
         d_weight, d_bias = parameters(x, grad, ctx.has_bias)
@@ -72,7 +72,7 @@ class ProjectAndAdd(Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x: Tensor, last: Tensor, weight: Tensor, bias: Tensor, left: Tensor, right: Tensor
     ) -> Tensor:
         ctx.save_for_backward(x, weight, left, right)
@@ -81,7 +81,7 @@ class ProjectAndAdd(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, left, right = ctx.saved_tensors
         grad = channels_last(grad)
         g = rows(grad)
@@ -110,9 +110,10 @@ class NormReLU(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, norm: nn.BatchNorm2d, relu: bool, *affine: Tensor) -> Tensor:  # type: ignore[override]
-        y, mean, invstd = torch.native_batch_norm(
-            x, *affine, norm.running_mean, norm.running_var, True, norm.momentum or 0.0, norm.eps
+    def forward(ctx: Any, x: Tensor, norm: nn.BatchNorm2d, relu: bool, *affine: Tensor) -> Tensor:
+        running = norm.running_mean, norm.running_var
+        y, mean, invstd = torch.ops.aten.native_batch_norm(
+            x, *affine, *running, True, norm.momentum, norm.eps
         )
         ctx.relu = relu
         ctx.save_for_backward(x, mean, invstd, *affine)
@@ -120,7 +121,7 @@ class NormReLU(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, mean, invstd, weight, bias = ctx.saved_tensors
         xs, gs = rows(x).flatten(0, 1), grad.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
         slope = invstd * weight
