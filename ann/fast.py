@@ -18,38 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ann.functions import NormReLU, Project, ProjectAndAdd, channels_last, image, rows
+from ann.functions import NormReLU, channels_last, image
+from ann.maps import Map
 
 if TYPE_CHECKING:
     from ann.blocks import NonLocalBlock
 
-LARGE = 1 << 22  # elements: a map or a similarity beyond it leaves a CPU's cache
-
-
-class Map:
-    """A map and its users: `tensor` in the caller's layout, `last` the same in channels last.
-
-    Each projection hands the map on to the next user (see Project).
-    """
-
-    def __init__(self, x: Tensor, dtype: torch.dtype) -> None:
-        self.tensor = x.to(dtype)
-        self.last = channels_last(self.tensor)
-
-    def project(self, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """A 1x1 convolution: weight (D, C, 1, 1) -> (B, D, H, W)."""
-        dtype = self.tensor.dtype
-        bias = None if bias is None else bias.to(dtype)
-        weight = weight.flatten(1).to(dtype)
-        y, self.tensor = Project.apply(self.tensor, self.last.detach(), weight, bias)
-        return y
-
-    def project_and_add(self, weight: Tensor, bias: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        """The same, and left right on top."""
-        dtype = self.tensor.dtype
-        return ProjectAndAdd.apply(
-            self.tensor, self.last.detach(), weight.to(dtype), bias.to(dtype), left, right.to(dtype)
-        )
+LARGE = 1 << 20  # elements: a map or a similarity beyond it leaves a CPU's cache
 
 
 def forward(block: "NonLocalBlock", x: Tensor, source: Tensor, keys: Tensor | None) -> Tensor:
@@ -57,11 +32,11 @@ def forward(block: "NonLocalBlock", x: Tensor, source: Tensor, keys: Tensor | No
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     with torch.autocast(device, enabled=False):  # the precision of each step is chosen here
-        high = Map(x, dtype)
-        low = high if source is x else Map(source, dtype)
-        query = embed(block.query, high)
+        high = Map(x.to(dtype))
+        low = high if source is x else Map(source.to(dtype))
+        query = Map(embed(block.query, high))
         key, value = key_and_value(block, query, low, keys)
-        left, right = factors(block, rows(query), key, value)
+        left, right = factors(block, query.rows(), key, value)
         return combine(block, high, left, right)
 
 
@@ -86,29 +61,30 @@ def normalize(norm: nn.Module, x: Tensor, relu: bool) -> Tensor:
 
 
 def key_and_value(
-    block: "NonLocalBlock", query: Tensor, source: Map, keys: Tensor | None
+    block: "NonLocalBlock", query: Map, source: Map, keys: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """The anchors (B, S, K) and (B, S, V), or every position where nothing samples."""
     sampler = block.sampler
-    # These convolutions follow the sampling; the others come before it.
+
+    def sampled(x: Map) -> Tensor:
+        return x.rows() if sampler is None else x.sample(sampler, keys)
+
+    # A convolution with nothing after it follows the sampling, where that is linear.
     late = sampler is not None and sampler.linear
     late_key = block.key if late and isinstance(block.key, nn.Conv2d) else None
     late_value = block.value if late else None
-    maps: list[Tensor] = []
-    if late_key is None:
-        maps.append(query if block.key is None else embed(block.key, source))
-    if block.value is not None and late_value is None:
-        maps.append(embed(block.value, source))
+    anchors = None
     if late_key is not None or late_value is not None:
-        maps.append(source.last)
-    if sampler is None:
-        sampled = [rows(m) for m in maps]
+        anchors = sampled(source)
+    if anchors is not None and late_key is not None:
+        key = _linear(late_key, anchors)
     else:
-        sampled = [anchors.transpose(1, 2) for anchors in sampler(maps, keys)]
-    key = sampled[0] if late_key is None else _linear(late_key, sampled[-1])
+        key = sampled(query if block.key is None else Map(embed(block.key, source)))
     if block.value is None:
         return key, key
-    return key, sampled[-1] if late_value is None else _linear(late_value, sampled[-1])
+    if anchors is not None and late_value is not None:
+        return key, _linear(late_value, anchors)
+    return key, sampled(Map(embed(block.value, source)))
 
 
 def _linear(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -186,7 +162,7 @@ def combine(block: "NonLocalBlock", x: Map, left: Tensor, right: Tensor) -> Tens
     assert bias is not None
     if block.fuse is None:
         bias, right = bias.to(left.dtype), right.to(left.dtype)
-        y = torch.baddbmm(rows(x.last), left, right) + bias
+        y = torch.baddbmm(x.rows(), left, right) + bias
         return image(y, *x.last.shape[2:])
     conv, norm, *relu = block.fuse.children()
     assert isinstance(conv, nn.Conv2d)

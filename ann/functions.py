@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from ann.sampling import average
+
+PART = 1 << 11  # rows of a map
 CHUNK = 1 << 18  # elements: a few pieces in float32 stay in a CPU's cache
 
 
@@ -64,11 +67,36 @@ class Project(Function):
         return image(total, *x.shape[2:]), None, d_weight, d_bias
 
 
+class Average(Function):
+    """`ann.sampling.average`, and its input once more for the next user of it, as in Project."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, last: Tensor, down: Tensor, across: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(down, across)
+        ctx.shape = x.shape
+        return average(last, down, across), x.view_as(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, rest: Tensor | None) -> tuple[Tensor | None, ...]:
+        down, across = ctx.saved_tensors
+        columns = (down.T @ grad.flatten(2)).unflatten(2, grad.shape[2:]).flatten(0, 1)
+        batch, channels, height, width = ctx.shape
+        if rest is None:
+            rest = grad.new_zeros(batch, height, width, channels).permute(0, 3, 1, 2)
+        rest = channels_last(rest)
+        total = rest.permute(0, 2, 3, 1).flatten(0, 1)  # (B H, W, C)
+        total = total.baddbmm_(across.T.expand(len(total), -1, -1), columns)
+        return total.unflatten(0, (batch, height)).permute(0, 3, 1, 2), None, None, None
+
+
 class ProjectAndAdd(Function):
     """weight X + bias + left right in one map of size N x D, with nothing else of that size.
 
     x (B, C, H, W), weight (D, C), bias (D,), left (B, N, R), right (B, R, D) -> (B, D, H, W).
-    `last` is x in channels-last memory; x itself is what backward keeps.
+    `last` is x in channels-last memory; x itself is what backward keeps. D is C.
     """
 
     @staticmethod
@@ -88,8 +116,10 @@ class ProjectAndAdd(Function):
         d_left = g @ right.transpose(1, 2)
         d_right = left.transpose(1, 2) @ g
         d_weight, d_bias = parameters(x, grad, True)
-        d_x = convolve(grad, weight.T) if ctx.needs_input_grad[0] else None
-        return d_x, None, d_weight, d_bias, d_left, d_right
+        # The norm's backward made `grad` for this function alone: its memory becomes d_x's.
+        for part in g.flatten(0, 1).split(PART):
+            part.copy_(rows(convolve(part.T[None, :, :, None], weight.T))[0])
+        return grad, None, d_weight, d_bias, d_left, d_right
 
 
 def parameters(x: Tensor, grad: Tensor, has_bias: bool) -> tuple[Tensor, Tensor | None]:

@@ -42,6 +42,15 @@ def averaging_matrix(size: int, pool_sizes: tuple[int, ...]) -> Tensor:
     return matrix
 
 
+def average(x: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, rows of `down`, rows of `across`, C): one axis after the other.
+
+    Products of matrices are exact, deterministic on CUDA, and read the map once for all sizes.
+    """
+    columns = across @ x.permute(0, 2, 3, 1)  # (B, H, sum n, C)
+    return (down @ columns.flatten(2)).unflatten(2, columns.shape[2:])
+
+
 class Sampler(nn.Module):
     """Samples one or more maps at the same places.
 
@@ -72,33 +81,36 @@ class Sampler(nn.Module):
         In evaluation the random methods use one fixed key, so that a result can be repeated.
         """
         height, width = maps[0].shape[2:]
+        if self.sampling.endswith("average"):
+            down, across = self.averaging(maps[0])
+            return [self.levels(average(x, down, across)).transpose(1, 2) for x in maps]
+        self._check(height, width)
+        if self.sampling.endswith("max"):
+            return [self._max(x) for x in maps]
+        if keys is None or not self.training:
+            keys = torch.zeros(len(maps[0]), dtype=torch.int64, device=maps[0].device)
+        places = self._places(keys, height, width)  # (B, S)
+        return [_gather(x, places) for x in maps]
+
+    def _check(self, height: int, width: int) -> None:
         if max(self.pool_sizes) > min(height, width):
             raise ValueError(
                 f"pool_sizes is {list(self.pool_sizes)}; allowed are sizes up to the feature "
                 f"map's {height}x{width}"
             )
-        if self.sampling.endswith("random"):
-            if keys is None or not self.training:
-                keys = torch.zeros(len(maps[0]), dtype=torch.int64, device=maps[0].device)
-            places = self._places(keys, height, width)  # (B, S)
-            return [_gather(x, places) for x in maps]
-        pool = self._average if self.sampling.endswith("average") else self._max
-        return [pool(x) for x in maps]
 
-    def _average(self, x: Tensor) -> Tensor:
-        """Fixed averaging matrices, one axis after the other: exact, and deterministic on CUDA.
+    def averaging(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The averaging matrices of the rows and of the columns of a map (B, C, H, W)."""
+        height, width = like.shape[2:]
+        self._check(height, width)
+        down, across = (averaging_matrix(n, self.pool_sizes) for n in (height, width))
+        return down.to(like), across.to(like)
 
-        All pool sizes at once, each with each; the levels of the pyramid are the diagonal blocks.
-        Channels come last, so that each axis is one product of matrices.
-        """
-        height, width = x.shape[2:]
-        down = averaging_matrix(height, self.pool_sizes).to(x)
-        across = averaging_matrix(width, self.pool_sizes).to(x)
-        pooled = across @ x.permute(0, 2, 3, 1)  # (B, H, sum n, C)
-        pooled = (down @ pooled.flatten(2)).unflatten(2, pooled.shape[2:])  # (B, sum n, sum n, C)
+    def levels(self, averages: Tensor) -> Tensor:
+        """(B, sum n, sum n, C), each pool size with each -> (B, S, C), each with itself."""
         ends = list(accumulate(self.pool_sizes))
         blocks = (slice(end - n, end) for n, end in zip(self.pool_sizes, ends, strict=True))
-        return torch.cat([pooled[:, b, b].flatten(1, 2) for b in blocks], dim=1).transpose(1, 2)
+        return torch.cat([averages[:, b, b].flatten(1, 2) for b in blocks], dim=1)
 
     def _max(self, x: Tensor) -> Tensor:
         return torch.cat([F.adaptive_max_pool2d(x, n).flatten(2) for n in self.pool_sizes], dim=2)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ann import NORMALIZATIONS, OUTPUTS, BlockOptions, NonLocalBlock, Sampler, attend
+from ann import FORMS, NORMALIZATIONS, OUTPUTS, BlockOptions, NonLocalBlock, Sampler, attend
 
 B, C, K, V, H, W = 2, 12, 4, 6, 5, 7
 
@@ -13,7 +13,7 @@ class Identity(Sampler):
     """Every position is an anchor."""
 
     def __init__(self) -> None:
-        super().__init__("pyramid_average", [1])
+        super().__init__("random", [1])
 
     def forward(self, maps: list[Tensor], keys: Tensor | None = None) -> list[Tensor]:  # type: ignore[override]
         return [m.flatten(2) for m in maps]
@@ -48,15 +48,18 @@ def test_attend_is_the_papers_sum(normalization: str) -> None:
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("low", [None, 8])
+@pytest.mark.parametrize("form", FORMS)
 def test_identity_sampling_makes_apnb_equal_nb(
-    normalization: str, output: str, low: int | None
+    form: str, normalization: str, output: str, low: int | None
 ) -> None:
-    options = BlockOptions(normalization=normalization, output=output, share_key_value=False)
+    options = BlockOptions(
+        normalization=normalization, output=output, share_key_value=False, form=form
+    )
     plain = block(options=options, low_channels=low)
     sampled = block(options=options, low_channels=low, sampler=Identity())
     sampled.load_state_dict(plain.state_dict())
     inputs = (example(),) if low is None else (example(), example(low))
-    assert torch.equal(plain(*inputs), sampled(*inputs))
+    torch.testing.assert_close(plain(*inputs), sampled(*inputs), rtol=1e-12, atol=1e-14)
 
 
 def test_afnb_of_a_map_with_itself_is_apnb() -> None:
@@ -109,6 +112,20 @@ def test_gradients_are_those_of_finite_differences() -> None:
     made = block(low_channels=8, sampler=Sampler("pyramid_average", [1, 2]))
     inputs = example().requires_grad_(), example(8).requires_grad_()
     assert torch.autograd.gradcheck(made, inputs, fast_mode=True)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_impossible_inputs_are_refused(form: str) -> None:
+    options = BlockOptions(form=form)
+    made = block(low_channels=8, sampler=Sampler("pyramid_average", [1, 6]), options=options)
+    with pytest.raises(ValueError, match=r"pool_sizes is \[1, 6\]; allowed are sizes up to .* 5x7"):
+        made(example(), example(8))
+    with pytest.raises(ValueError, match="low has 12 channels; allowed is 8"):
+        made(example(), example())
+    broken = example()
+    broken[1, 3, 2, 2] = torch.nan
+    with pytest.raises(ValueError, match="x holds NaN"):
+        made(broken, example(8))
 
 
 def test_impossible_blocks_are_refused() -> None:
