@@ -2,27 +2,31 @@
 
     python -m pipeline [--jobs N]
 
-The same stages as `dvc repro`, with the same results: each run is a `dvc repro --single-item` of
-its own, as many at a time as `--jobs` says. Kill it at any time; it goes on where it stopped.
+The same stages as `dvc repro`, with the same results: `--jobs` of DVC's processes share the runs,
+taking some at a time with `dvc repro --single-item`. Kill it at any time; it goes on where it
+stopped.
 """
 
 import argparse
 import json
 import os
-import queue
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from pipeline.common import cli, params
 from pipeline.common.cli import InputError
 from pipeline.common.progress import Reporter
 
 LOGS = Path("logs")
+STAGE = re.compile(r"'(?:train|evaluate)@([^']+)'")
 DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
 
 
@@ -70,25 +74,33 @@ def _gpus() -> int:
 
 @dataclass
 class Pool:
-    """Works through the runs with some DVC processes at a time; keeps what failed."""
+    """Works through the runs with some DVC processes at a time; keeps why a run failed."""
 
     runs: list[str]
     jobs: int
     done: int = 0
-    failed: list[str] = field(default_factory=list)
-    active: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    current: dict[int, str] = field(default_factory=dict)
+    active: dict[int, subprocess.Popen[str]] = field(default_factory=dict)
     stopped: bool = False
 
     def work(self) -> None:
         LOGS.mkdir(exist_ok=True)
-        todo: queue.SimpleQueue[str] = queue.SimpleQueue()
-        for run in self.runs:
-            todo.put(run)
+        todo, total = list(self.runs), len(self.runs)
+        lock = threading.Lock()
+
+        def take() -> list[str]:
+            """A fair share of half of what is left: few starts of DVC, and a common end."""
+            with lock:
+                share = [] if self.stopped else todo[: max(1, len(todo) // (2 * self.jobs))]
+                del todo[: len(share)]
+                return share
+
         workers = [
-            threading.Thread(target=self._worker, args=(todo, i), daemon=True)
-            for i in range(min(self.jobs, len(self.runs)))
+            threading.Thread(target=self._worker, args=(take, i), daemon=True)
+            for i in range(min(self.jobs, total))
         ]
-        with Reporter("train and evaluate", len(self.runs)) as reporter:
+        with Reporter("train and evaluate", total) as reporter:
             for worker in workers:
                 worker.start()
             try:
@@ -99,33 +111,52 @@ class Pool:
                 self._stop()
                 raise
 
-    def _worker(self, todo: "queue.SimpleQueue[str]", number: int) -> None:
+    def _worker(self, take: Callable[[], list[str]], number: int) -> None:
         environment = dict(os.environ)
         if gpus := _gpus():
             devices = (os.environ.get("CUDA_VISIBLE_DEVICES") or "").split(",")
             device = devices[number % gpus] if devices != [""] else str(number % gpus)
             environment["CUDA_VISIBLE_DEVICES"] = device
-        while not self.stopped:
-            try:
-                run = todo.get_nowait()
-            except queue.Empty:
-                return
-            with (LOGS / f"{run}.log").open("wb") as log:
-                self.active[run] = subprocess.Popen(
-                    [*DVC, "repro", "--single-item", f"train@{run}", f"evaluate@{run}"],
-                    stdout=log,
+        with (LOGS / f"worker-{number}.log").open("w") as log:
+            while share := take():
+                stages = [f"{stage}@{run}" for run in share for stage in ("train", "evaluate")]
+                process = self.active[number] = subprocess.Popen(
+                    [*DVC, "repro", "--single-item", "--keep-going", *stages],
+                    stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
                     env=environment,
                     start_new_session=True,  # so that a stop reaches what DVC started
                 )
-                if self.active[run].wait():
-                    self.failed.append(run)
-            self.active.pop(run, None)
-            self.done += 1
+                self._follow(process, number, share, log)
+
+    def _follow(
+        self, process: subprocess.Popen[str], number: int, share: list[str], log: TextIO
+    ) -> None:
+        """Keep what DVC prints, and learn from it which run it is at and what went wrong."""
+        seen: list[str] = []
+        assert process.stdout is not None
+        for line in process.stdout:
+            log.write(line)
+            log.flush()
+            named = STAGE.search(line)
+            if named and named[1] in share and named[1] not in seen:
+                seen.append(named[1])
+                self.current[number] = named[1]
+                self.done += len(seen) > 1
+            if line.lower().startswith("error") and seen:
+                self.reasons.setdefault(seen[-1], line.strip())
+        if process.wait():
+            for run in [] if self.reasons.keys() & set(share) else share:
+                self.reasons[run] = f"DVC ended with {process.returncode}"
+        self.done += len(share) - max(0, len(seen) - 1)
+        self.current.pop(number, None)
+        self.active.pop(number, None)
 
     def _note(self) -> str:
-        failed = f", {len(self.failed)} failed" if self.failed else ""
-        return " ".join(sorted(self.active)) + failed
+        failed = f", {len(self.reasons)} failed" if self.reasons else ""
+        return " ".join(sorted(self.current.values())) + failed
 
     def _stop(self) -> None:
         self.stopped = True
@@ -148,13 +179,12 @@ def main() -> None:
     pool = Pool(runs_to_do(settings, changed), jobs)
     if pool.runs:
         pool.work()
-    for run in pool.failed:
-        lines = (LOGS / f"{run}.log").read_text(errors="replace").splitlines()
-        reasons = [line for line in lines if line.lower().startswith("error")] or lines[-3:]
-        print(f"{run} failed, see {LOGS}/{run}.log: {' '.join(reasons[:1])}", file=sys.stderr)
-    if pool.failed:
+    for run, reason in pool.reasons.items():
+        print(f"{run} failed, see {LOGS}: {reason}", file=sys.stderr)
+    if pool.reasons:
         dvc("repro", "--quiet", "--single-item", "track", "collect", "report")
-        raise InputError(f"{len(pool.failed)} of {len(pool.runs)} runs failed; all others are kept")
+        count = f"{len(pool.reasons)} of {len(pool.runs)} runs"
+        raise InputError(f"{count} failed; all others are kept")
     if changed:
         dvc("repro", "--quiet")
     print("Everything is up to date; the tables are in reports/README.md")

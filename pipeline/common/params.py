@@ -44,6 +44,21 @@ class Options(Strict):
     scale: bool
     zero_init: bool
     bias: bool
+    form: Literal["fast", "plain"]
+
+
+class OwnOptions(Strict):
+    """The options in which a variant differs from its profile."""
+
+    normalization: Literal["softmax", "rescaling", "none"] | None = None
+    output: Literal["concat", "residual"] | None = None
+    share_query_key: bool | None = None
+    share_key_value: bool | None = None
+    embedding_norm: bool | None = None
+    scale: bool | None = None
+    zero_init: bool | None = None
+    bias: bool | None = None
+    form: Literal["fast", "plain"] | None = None
 
 
 class Network(Strict):
@@ -77,6 +92,8 @@ class Variant(Strict):
     channels: Count | None = None
     key_channels: Count | None = None
     value_channels: Count | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    options: OwnOptions | None = None
 
 
 class Optimizer(Strict):
@@ -170,7 +187,9 @@ class Params(Strict):
     def network(self, variant: str) -> dict[str, Any]:
         """The profile's network with what the variant says in its place."""
         own = self.variants[variant].model_dump(exclude_none=True)
-        network = self.active.network.model_dump() | own
+        network = self.active.network.model_dump()
+        options = network["options"] | own.pop("options", {})
+        network = network | own | {"options": options}
         if network["backbone"] != "small":
             network["widths"] = None
         return network
