@@ -19,6 +19,7 @@ from ann.sampling import Sampler
 
 NORMALIZATIONS = ("softmax", "rescaling", "none")
 OUTPUTS = ("concat", "residual")
+FORMS = ("fast", "plain")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class BlockOptions:
     embedding_norm: paper, plain convolutions; code, batch norm and ReLU after query and key.
     scale: paper, none; code, the query is scaled by key_channels ** -0.5.
     zero_init: paper does not say; code, W_o starts at zero.
+    form: how it is computed: the equations as they stand (plain), or the same with less (fast).
     """
 
     normalization: str = "softmax"
@@ -41,9 +43,14 @@ class BlockOptions:
     embedding_norm: bool = False
     scale: bool = False
     zero_init: bool = False
+    form: str = "fast"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("normalization", NORMALIZATIONS), ("output", OUTPUTS)):
+        for name, allowed in (
+            ("normalization", NORMALIZATIONS),
+            ("output", OUTPUTS),
+            ("form", FORMS),
+        ):
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}"

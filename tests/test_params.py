@@ -183,4 +183,4 @@ def test_the_schema_names_what_the_library_has() -> None:
     fields = params.Options.model_fields
     assert get_args(fields["normalization"].annotation) == ann.NORMALIZATIONS
     assert get_args(fields["output"].annotation) == ann.OUTPUTS
-    assert set(fields) == set(ann.BlockOptions.__dataclass_fields__)
+    assert set(fields) | {"form"} == set(ann.BlockOptions.__dataclass_fields__)
