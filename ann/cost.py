@@ -33,6 +33,10 @@ class Cost(NamedTuple):
     read: int = 0
     written: int = 0
 
+    @property
+    def bytes(self) -> int:
+        return self.read + self.written
+
     def __add__(self, other: object) -> "Cost":
         assert isinstance(other, Cost)
         return Cost(*(a + b for a, b in zip(tuple(self), tuple(other), strict=True)))

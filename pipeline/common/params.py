@@ -17,6 +17,7 @@ Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Size = Annotated[tuple[Count, Count], Field(strict=False)]  # height, width
 Range = Annotated[tuple[Positive, Positive], Field(strict=False)]  # YAML has lists, not tuples
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Backbone = Literal["small", "resnet18", "resnet34", "resnet50", "resnet101"]
@@ -99,7 +100,7 @@ class Loss(Strict):
 class Augment(Strict):
     scale: Range
     aspect: Range
-    crop: Annotated[tuple[Count, Count], Field(strict=False)]
+    crop: Size
     hflip: Fraction
     brightness: Annotated[int, Field(ge=0, le=255)]
 
@@ -138,6 +139,51 @@ class Scene(Strict):
     seed: Annotated[int, Field(ge=0)]
 
 
+class Mode(Strict):
+    """A device and a number type that blocks are measured with; absent devices are left out."""
+
+    device: Literal["cpu", "cuda"]
+    precision: Literal["float32", "bfloat16"]
+    channels_last: bool
+
+
+class Curve(Strict):
+    """Cost against the number of positions; the exponent is fitted over the last `fit` sizes."""
+
+    channels: Count
+    embedded_channels: Count
+    sizes: Annotated[list[Size], Field(min_length=2)]
+    fit: Annotated[int, Field(ge=2)]
+
+
+class Efficiency(Strict):
+    """The blocks that the efficiency stage measures, and how; batch 1."""
+
+    channels: Count
+    low_channels: Count
+    embedded_channels: Count
+    sampling: Sampling
+    pool_sizes: Annotated[list[Count], Field(min_length=1)]
+    options: Options
+    sizes: Annotated[list[Size], Field(min_length=1)]
+    curve: Curve
+    modes: Annotated[list[Mode], Field(min_length=1)]
+    threads: Count
+    repeats: Count
+    seconds: Positive
+    limit: Positive
+
+
+class Networks(Strict):
+    """The whole networks whose cost is counted, and measured if one call is within the limit."""
+
+    profile: Name
+    sizes: list[Size]
+    repeats: Count
+    seconds: Positive
+    limit: Positive
+
+
 class Params(Strict):
     profile: Name
     dataset_dir: str
@@ -145,16 +191,18 @@ class Params(Strict):
     variants: Annotated[dict[Name, Variant], Field(min_length=1)]
     tables: dict[TableName, list[str]]
     scene: Scene
+    efficiency: Efficiency
+    networks: Networks
     profiles: dict[Name, Profile]
 
     @property
     def active(self) -> Profile:
         return self.profiles[self.profile]
 
-    def network(self, variant: str) -> dict[str, Any]:
-        """The profile's network with what the variant says in its place."""
+    def network(self, variant: str, profile: str | None = None) -> dict[str, Any]:
+        """The network of a profile, the active one if none is named, with what the variant says."""
         own = self.variants[variant].model_dump(exclude_none=True)
-        network = self.active.network.model_dump() | own
+        network = self.profiles[profile or self.profile].network.model_dump() | own
         if network["backbone"] != "small":
             network["widths"] = None
         return network
@@ -225,6 +273,12 @@ def problems(params: Params) -> list[str]:
         found.append(f"seeds is {params.seeds}; allowed is each seed once")
     for name, profile in params.profiles.items():
         found += _profile_problems(f"profiles.{name}", profile)
+    found += _efficiency_problems(params.efficiency)
+    if params.networks.profile not in params.profiles:
+        found.append(
+            f"networks.profile is {params.networks.profile!r}; allowed are "
+            f"{', '.join(params.profiles)}"
+        )
     return found
 
 
@@ -247,6 +301,26 @@ def _variant_problems(key: str, variant: Variant, network: dict[str, Any]) -> li
         found.append(
             f"{key}.value_channels is {values}; allowed with share_key_value is only "
             f"key_channels, {keys}"
+        )
+    return found
+
+
+def _efficiency_problems(efficiency: Efficiency) -> list[str]:
+    found = []
+    pools, side = efficiency.pool_sizes, min(map(min, efficiency.sizes + efficiency.curve.sizes))
+    if max(pools) > side:
+        found.append(
+            f"efficiency.pool_sizes is {pools}; allowed are sizes up to {side}, the shortest side "
+            f"in efficiency.sizes and efficiency.curve.sizes"
+        )
+    if not efficiency.sampling.startswith("pyramid_") and len(pools) > 1:
+        found.append(
+            f"efficiency.pool_sizes is {pools}; {efficiency.sampling} sampling takes one size"
+        )
+    if efficiency.curve.fit > len(efficiency.curve.sizes):
+        found.append(
+            f"efficiency.curve.fit is {efficiency.curve.fit}; allowed are 2 to "
+            f"{len(efficiency.curve.sizes)}, the number of efficiency.curve.sizes"
         )
     return found
 
