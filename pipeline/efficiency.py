@@ -11,7 +11,6 @@ machines may lie beside it: the tables and figures show all.
 import sys
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,12 +20,12 @@ from ann import BlockOptions, NonLocalBlock, Sampler
 from ann.cost import Cost, block_cost, total
 from pipeline.common import cli, params, provenance
 from pipeline.common.files import write_json
+from pipeline.common.paths import EFFICIENCY
 from pipeline.common.progress import Reporter
 from pipeline.measuring import clock
 from pipeline.measuring.operations import operation_seconds
 from pipeline.measuring.process import MEASURED, Row, fresh, series
 
-FOLDER = Path("reports/efficiency")
 BLOCKS = ("nb", "apnb", "fnb", "afnb")
 FORMS = ("plain", "fast")
 PASSES = ("forward", "forward+backward")
@@ -193,7 +192,7 @@ def main() -> None:
         "code": provenance.code_version(),
         "environment": provenance.environment(provenance.cpu_name()),
     }
-    write_json(FOLDER / f"{name}.json", about | rows)
+    write_json(EFFICIENCY / f"{name}.json", about | rows)
     told = [row["status"] for part in rows.values() for row in part]
     print(f"{told.count('measured')} of {len(told)} are measured; the rest {sorted(set(told))}")
 

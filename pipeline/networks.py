@@ -10,9 +10,9 @@ those of a step times its iterations. Writes reports/networks.json.
 
 from contextlib import AbstractContextManager
 from itertools import product
-from pathlib import Path
 
 import torch
+import torch._dynamo  # the first step of an optimizer imports it: here once, not in each process
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -20,14 +20,13 @@ from ann import Ohem, SegmentationNetwork, segmentation_loss
 from pipeline import datasets
 from pipeline.common import checkpoint, cli, params, provenance
 from pipeline.common.files import write_json
+from pipeline.common.paths import NETWORKS
 from pipeline.common.progress import Reporter
 from pipeline.measuring import clock
 from pipeline.measuring.process import MEASURED, Row, fresh, series
 from pipeline.training.recipe import make_optimizer
 from pipeline.training.run import resolve_precision
 
-NETWORKS = Path("reports/networks.json")
-FORMS = ("plain", "fast")
 PASSES = ("forward", "step")
 _WARM_UP = 128  # the side of the images of a first, small call
 
@@ -55,28 +54,26 @@ def jobs(settings: params.Params) -> list[Row]:
 
 
 def build(job: Row, form: str = "fast") -> SegmentationNetwork:
-    network = job["network"]
-    return checkpoint.build(
-        network | {"options": network["options"] | {"form": form}}, job["classes"]
-    )
+    options = job["network"]["options"] | {"form": form}
+    return checkpoint.build(job["network"] | {"options": options}, job["classes"])
 
 
 def count(work: list[Row]) -> Row:
-    """Parameters, and operations of an image's forward pass, without allocating anything.
+    """Parameters, and operations of an image's forward pass in the blocks' plain form.
 
-    In a process of its own: what the library caches here are tensors without values.
+    Allocates nothing. In a process of its own: what the library caches here has no values.
     """
     counts = []
+    networks: dict[tuple[str, str], SegmentationNetwork] = {}
     with FakeTensorMode(), torch.no_grad():
         for job in work:
-            flops = {}
-            for form in FORMS:
-                network = build(job, form).eval()
-                with FlopCounterMode(display=False) as counter:
-                    network(torch.zeros(1, 3, *job["size"]))
-                flops[form] = counter.get_total_flops()
-            parameters = sum(p.numel() for p in network.parameters())
-            counts.append({"parameters": parameters, "flops_by_form": flops})
+            name = job["profile"], job["variant"]
+            if name not in networks:
+                networks[name] = build(job, "plain").eval()
+            with FlopCounterMode(display=False) as counter:
+                networks[name](torch.zeros(1, 3, *job["size"]))
+            parameters = sum(p.numel() for p in networks[name].parameters())
+            counts.append({"parameters": parameters, "flops": counter.get_total_flops()})
     return {"counts": counts}
 
 
@@ -141,10 +138,7 @@ def measure_all(work: list[Row], device: str, limit: float) -> list[Row]:
     over the limit none is tried.
     """
     counts = fresh(count, work, limit=3600)["counts"]
-    counted = [
-        job | found | {"device": device, "flops": job["batch"] * found["flops_by_form"]["fast"]}
-        for job, found in zip(work, counts, strict=True)
-    ]
+    counted = [job | found | {"device": device} for job, found in zip(work, counts, strict=True)]
     plans = list(product(dict.fromkeys(job["profile"] for job in work), PASSES))
     rows: list[Row] = []
     with Reporter("networks", len(plans)) as reporter:
@@ -156,7 +150,7 @@ def measure_all(work: list[Row], device: str, limit: float) -> list[Row]:
 
 
 def _kept(row: Row) -> Row:
-    own = ["profile", "variant", "pass", "size", "batch", "parameters", "flops_by_form", "status"]
+    own = ["profile", "variant", "pass", "size", "batch", "parameters", "flops", "status"]
     found = ["seconds", "repeats", "peak_bytes", "memory_by"]
     return {k: row[k] for k in own + (found if row["status"] == MEASURED else [])}
 
@@ -168,6 +162,7 @@ def main() -> None:
     rows = measure_all(jobs(settings), device, settings.networks.limit)
     about = {
         "profile": settings.profile,
+        "crop": settings.active.train.augment.crop,
         "iterations": settings.active.train.iterations,
         "limit": settings.networks.limit,
         "code": provenance.code_version(),

@@ -20,6 +20,7 @@ from pipeline.reporting.results import (
 )
 
 DAGGER = "†"
+DAGGER_NOTE = f"{DAGGER} written down from the paper's text and not yet checked against it."
 UNMEASURED = "not measured"
 PAPER_POOLING = ("pyramid_average", [1, 3, 6, 8])
 _NAMES = {"common": "common fusion", "fnb": "FNB", "afnb": "AFNB", "nb": "NB", "apnb": "APNB"}
@@ -157,8 +158,12 @@ def separation(settings: Params, results: Results, table: TableName) -> str:
 
 
 def write(frame: pd.DataFrame, stem: Path, notes: str) -> str:
-    """Write stem.csv, .md and .tex; returns the Markdown table."""
-    readable = shown(frame)
+    """Write stem.csv, .md and .tex of a table of mIoU; returns the Markdown table."""
+    return write_forms(frame, shown(frame), stem, notes)
+
+
+def write_forms(frame: pd.DataFrame, readable: pd.DataFrame, stem: Path, notes: str) -> str:
+    """Write the frame as stem.csv and as a person reads it .md and .tex; returns the Markdown."""
     markdown = str(readable.to_markdown(index=False, disable_numparse=True))
     latex = readable.map(_latex).rename(columns=_latex).to_latex(index=False, escape=False)
     for suffix, text in (
