@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 from pipeline.common import cli
 from pipeline.common.files import whole_folder
 from pipeline.common.paths import EFFICIENCY
-from pipeline.measuring.operations import GROUPS
 from pipeline.measuring.process import MEASURED
 from pipeline.reporting.efficiency import BLOCK_NAMES, Row, mode, read, size_name
 
@@ -38,14 +37,13 @@ def operation_times(files: list[Row]) -> pd.DataFrame:
                 "device": ", ".join(mode(row)),
                 "input": size_name(row["size"]),
                 "block": row["block"],
-                **{name: 1e3 * row["operations"][name] for name in GROUPS},
+                "status": row["status"],
+                **{name: 1e3 * value for name, value in row.get("operations", {}).items()},
             }
             for file in files
-            for row in file["operations"]
-            if row["status"] == MEASURED
+            for row in sorted(file["operations"], key=lambda r: (mode(r), math.prod(r["size"])))
         ],
-        columns=["device", "input", "block", *GROUPS],
-    ).sort_values(["device", "input"], kind="stable", ignore_index=True)
+    )
 
 
 def costs(files: list[Row]) -> pd.DataFrame:
@@ -97,15 +95,19 @@ def draw_operations(frame: pd.DataFrame) -> Figure:
     """Stacked bars, NB against APNB."""
     figure, axes = plt.subplots(figsize=(7, 1.2 + 0.4 * len(frame)), layout="constrained")
     left = np.zeros(len(frame))
-    columns = (frame[name] for name in ("block", "input", "device"))
-    names = [f"{BLOCK_NAMES[b]}, {size}, {d}" for b, size, d in zip(*columns, strict=True)]
-    for group in GROUPS:
-        axes.barh(range(len(frame)), frame[group], left=left, label=group)
-        left += frame[group].to_numpy()
+    names = [
+        f"{BLOCK_NAMES[block]}, {size}, {device}" + ("" if status == MEASURED else f": {status}")
+        for device, size, block, status in frame[["device", "input", "block", "status"]].to_numpy()
+    ]
+    groups = frame.columns[4:]
+    for group in groups:
+        width = frame[group].fillna(0).to_numpy()
+        axes.barh(range(len(frame)), width, left=left, label=group)
+        left += width
     axes.set_yticks(range(len(frame)), names)
     axes.invert_yaxis()
     axes.set_xlabel("time of the forward pass, plain form (ms)")
-    figure.legend(loc="outside upper center", ncols=len(GROUPS), frameon=False)
+    figure.legend(loc="outside upper center", ncols=max(1, len(groups)), frameon=False)
     return figure
 
 

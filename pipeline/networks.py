@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager
 from itertools import product
 
 import torch
-import torch._dynamo  # the first step of an optimizer imports it: here once, not in each process
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import torch
+import torch._dynamo  # a first backward or optimizer step imports it: here, not in each process
 
 from pipeline.common.provenance import cpu_name
 from pipeline.measuring.process import NotFittingError, Row
