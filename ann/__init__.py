@@ -5,20 +5,25 @@ tensors out: nothing here knows of files, settings or trackers.
 """
 
 from ann.backbone import BACKBONES, STEMS, Backbone
-from ann.blocks import NORMALIZATIONS, OUTPUTS, BlockOptions, NonLocalBlock, attend
+from ann.blocks import FORMS, NORMALIZATIONS, OUTPUTS, BlockOptions, NonLocalBlock
+from ann.layouts import LAYOUTS, export_state, import_state, layout_settings
 from ann.loss import IGNORE_INDEX, Ohem, segmentation_loss
 from ann.metrics import Scores, confusion_matrix, scores
-from ann.network import ASYMMETRIC, CONTEXTS, FUSIONS, SegmentationNetwork
+from ann.network import ASYMMETRIC, CONTEXTS, FUSIONS, PIXELS, SegmentationNetwork
+from ann.plain import attend
 from ann.sampling import SAMPLINGS, Sampler, anchors
 
 __all__ = [
     "ASYMMETRIC",
     "BACKBONES",
     "CONTEXTS",
+    "FORMS",
     "FUSIONS",
     "IGNORE_INDEX",
+    "LAYOUTS",
     "NORMALIZATIONS",
     "OUTPUTS",
+    "PIXELS",
     "SAMPLINGS",
     "STEMS",
     "Backbone",
@@ -31,6 +36,9 @@ __all__ = [
     "anchors",
     "attend",
     "confusion_matrix",
+    "export_state",
+    "import_state",
+    "layout_settings",
     "scores",
     "segmentation_loss",
 ]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 SMALL = "small"
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 BACKBONES = (SMALL, *RESNETS)
-STEMS = ("plain", "deep")
+DEEP_STEMS = {"deep": (64, 64, 128), "deep64": (32, 32, 64)}  # of three 3x3 convolutions
+STEMS = ("plain", *DEEP_STEMS)
 STRIDES = (1, 2, 2, 2)  # of the four stages
 
 
@@ -36,9 +37,11 @@ class Residual(nn.Module):
         return (self.bn2(self.conv2(x)) + shortcut).relu_()
 
 
-def conv_bn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+def conv_bn_relu(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False
+) -> list[nn.Module]:
     """A convolution that keeps the size at stride 1, batch norm and ReLU."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias)
     return [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
@@ -68,9 +71,10 @@ def dilate(stages: list[nn.Module], output_stride: int) -> None:
 class Backbone(nn.Module):
     """A ResNet that returns Stage4 and Stage5: (B, 3, H, W) -> two maps of stride 8.
 
-    name: one of BACKBONES. stem: torchvision's 7x7, or "deep", three 3x3 convolutions of 64, 64
-    and 128 channels as in the released code. The small one has a single 3x3 in the stem and one
-    basic block a stage, of `widths` channels.
+    name: one of BACKBONES. stem: torchvision's 7x7, or three 3x3 convolutions: "deep" of 64, 64
+    and 128 channels as in the released code, "deep64" of 32, 32 and 64 as in mmsegmentation. The
+    small one has a single 3x3 in the stem and one basic block a stage, of `widths` channels.
+    ceil_mode: the stem's max pool rounds up, as in the released code: 64x128 -> 9x17.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Backbone(nn.Module):
         *,
         output_stride: int = 8,
         stem: str = "plain",
+        ceil_mode: bool = False,
         widths: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
@@ -89,9 +94,10 @@ class Backbone(nn.Module):
         if (name == SMALL) != (widths is not None) or len(widths or STRIDES) != len(STRIDES):
             raise ValueError(f"widths is {widths}; allowed are four for {SMALL}, none for others")
         if widths is not None:
-            self.stem, stages = self._small(widths)
+            layers, stages = self._small(widths)
         else:
-            self.stem, stages = self._resnet(name, stem)
+            layers, stages = self._resnet(name, stem)
+        self.stem = nn.Sequential(*layers, nn.MaxPool2d(3, 2, 1, ceil_mode=ceil_mode))
         dilate(stages, output_stride)
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.stage4_channels, self.stage5_channels = (
@@ -100,39 +106,41 @@ class Backbone(nn.Module):
         )
 
     @staticmethod
-    def _small(widths: Sequence[int]) -> tuple[nn.Module, list[nn.Module]]:
+    def _small(widths: Sequence[int]) -> tuple[list[nn.Module], list[nn.Module]]:
         first = widths[0]
-        stem = nn.Sequential(*conv_bn_relu(3, first, 3, 2), nn.MaxPool2d(3, 2, 1))
+        layers = conv_bn_relu(3, first, 3, 2)
         stages: list[nn.Module] = [
             nn.Sequential(Residual(i, o, stride))
             for i, o, stride in zip((first, *widths[:-1]), widths, STRIDES, strict=True)
         ]
-        for module in nn.ModuleList([stem, *stages]).modules():
+        for module in nn.ModuleList([*layers, *stages]).modules():
             if isinstance(module, nn.Conv2d):  # as torchvision's ResNets begin
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        return stem, stages
+        return layers, stages
 
     @staticmethod
-    def _resnet(name: str, stem: str) -> tuple[nn.Module, list[nn.Module]]:
+    def _resnet(name: str, stem: str) -> tuple[list[nn.Module], list[nn.Module]]:
         from torchvision.models import resnet  # here, for it takes seconds to import
 
         net = getattr(resnet, name)(weights=None)
         layers: list[nn.Module] = [net.conv1, net.bn1, net.relu]
-        if stem == "deep":
+        if stem in DEEP_STEMS:
+            a, b, c = DEEP_STEMS[stem]
             layers = [
-                *conv_bn_relu(3, 64, 3, 2),
-                *conv_bn_relu(64, 64, 3),
-                *conv_bn_relu(64, 128, 3),
+                *conv_bn_relu(3, a, 3, 2),
+                *conv_bn_relu(a, b, 3),
+                *conv_bn_relu(b, c, 3),
             ]
             first = net.layer1[0]
-            first.conv1 = _with_inputs(first.conv1, 128)
-            if first.downsample is None:
-                first.downsample = nn.Sequential(
-                    nn.Conv2d(128, 64, 1, bias=False), nn.BatchNorm2d(64)
-                )
-            else:
-                first.downsample[0] = _with_inputs(first.downsample[0], 128)
-        return nn.Sequential(*layers, net.maxpool), [net.layer1, net.layer2, net.layer3, net.layer4]
+            if c != first.conv1.in_channels:
+                first.conv1 = _with_inputs(first.conv1, c)
+                if first.downsample is None:
+                    first.downsample = nn.Sequential(
+                        nn.Conv2d(c, 64, 1, bias=False), nn.BatchNorm2d(64)
+                    )
+                else:
+                    first.downsample[0] = _with_inputs(first.downsample[0], c)
+        return layers, [net.layer1, net.layer2, net.layer3, net.layer4]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         stage4 = self.layer3(self.layer2(self.layer1(self.stem(x))))

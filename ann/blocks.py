@@ -11,9 +11,9 @@ anchors first, which turns O(C^ N^2) into O(C^ N S).
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from ann import fast, plain
 from ann.noise import Dropout2d
 from ann.sampling import Sampler
 
@@ -33,7 +33,8 @@ class BlockOptions:
     embedding_norm: paper, plain convolutions; code, batch norm and ReLU after query and key.
     scale: paper, none; code, the query is scaled by key_channels ** -0.5.
     zero_init: paper does not say; code, W_o starts at zero.
-    form: how it is computed: the equations as they stand (plain), or the same with less (fast).
+    bias: paper does not say; code, a bias in the convolutions before batch norm.
+    form: fast (ann.fast) or plain (ann.plain), the same block but for rounding.
     """
 
     normalization: str = "softmax"
@@ -43,41 +44,24 @@ class BlockOptions:
     embedding_norm: bool = False
     scale: bool = False
     zero_init: bool = False
+    bias: bool = False
     form: str = "fast"
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("normalization", NORMALIZATIONS),
-            ("output", OUTPUTS),
-            ("form", FORMS),
-        ):
+        choices = (("normalization", NORMALIZATIONS), ("output", OUTPUTS), ("form", FORMS))
+        for name, allowed in choices:
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}"
                 )
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, normalization: str = "softmax") -> Tensor:
-    """O = f(query^T key) value^T: equations 2 to 4 of the paper.
-
-    query (B, K, N), key (B, K, S), value (B, V, S) -> (B, V, N).
-    """
-    similarity = query.transpose(1, 2) @ key  # (B, N, S)
-    if normalization == "softmax":
-        # Autocast would widen this N x S matrix, which the next product narrows again.
-        with torch.autocast(similarity.device.type, enabled=False):
-            similarity = similarity.softmax(dim=2)
-    elif normalization == "rescaling":
-        similarity = similarity / similarity.shape[2]
-    return (similarity @ value.transpose(1, 2)).transpose(1, 2)  # (B, N, V), channels last
-
-
-def embedding(inputs: int, outputs: int, norm: bool) -> nn.Module:
-    """A 1x1 convolution; with `norm`, batch norm and ReLU follow."""
+def embedding(inputs: int, outputs: int, norm: bool, bias: bool = False) -> nn.Module:
+    """A 1x1 convolution; with `norm`, batch norm and ReLU follow, and `bias` is before them."""
     if not norm:
         return nn.Conv2d(inputs, outputs, 1)
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+        nn.Conv2d(inputs, outputs, 1, bias=bias), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
 
 
@@ -107,6 +91,7 @@ class NonLocalBlock(nn.Module):
         super().__init__()
         self.options = options = options or BlockOptions()
         self.sampler, self.fuses = sampler, low_channels is not None
+        self.channels, self.low_channels = channels, low_channels
         source = channels if low_channels is None else low_channels
         share_value = options.share_key_value and self.fuses
         if share_value and key_channels != value_channels:
@@ -114,15 +99,15 @@ class NonLocalBlock(nn.Module):
                 f"value_channels is {value_channels}; with share_key_value allowed is only "
                 f"key_channels, {key_channels}"
             )
-        norm = options.embedding_norm
-        self.query = embedding(channels, key_channels, norm)
+        norm, bias = options.embedding_norm, options.bias
+        self.query = embedding(channels, key_channels, norm, bias)
         shared = options.share_query_key and not self.fuses
-        self.key = None if shared else embedding(source, key_channels, norm)
+        self.key = None if shared else embedding(source, key_channels, norm, bias)
         self.value = None if share_value else nn.Conv2d(source, value_channels, 1)
         self.output = nn.Conv2d(value_channels, channels, 1)  # W_o
-        self.fuse: nn.Module | None = None
+        self.fuse: nn.Sequential | None = None
         if options.output == "concat":
-            layers = [nn.Conv2d(2 * channels, channels, 1, bias=False), nn.BatchNorm2d(channels)]
+            layers = [nn.Conv2d(2 * channels, channels, 1, bias=bias), nn.BatchNorm2d(channels)]
             self.fuse = nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if relu else []))
         self.dropout = Dropout2d(dropout, stream)
         if options.zero_init:
@@ -131,21 +116,20 @@ class NonLocalBlock(nn.Module):
 
     def forward(self, x: Tensor, low: Tensor | None = None, keys: Tensor | None = None) -> Tensor:
         """x (B, C, H, W), low (B, C_l, H, W) in the fusion blocks -> (B, C, H, W)."""
+        self._check(x, low)
+        form = plain if self.options.form == "plain" else fast
+        return self.dropout(form.forward(self, x, x if low is None else low, keys), keys)
+
+    def _check(self, x: Tensor, low: Tensor | None) -> None:
         if self.fuses != (low is not None):
             raise ValueError(
                 "low is given to the fusion blocks (low_channels set) and only to them"
             )
-        source = x if low is None else low
-        query = self.query(x)
-        key = query if self.key is None else self.key(source)
-        value = None if self.value is None else self.value(source)
-        query = query.flatten(2)  # (B, K, N)
-        if self.options.scale:
-            query = query * key.shape[1] ** -0.5
-        maps = [key] if value is None else [key, value]
-        sampled = self.sampler(maps, keys) if self.sampler else [m.flatten(2) for m in maps]
-        context = attend(query, sampled[0], sampled[-1], self.options.normalization)  # (B, V, N)
-        context = self.output(context.unflatten(2, x.shape[2:]))  # (B, C, H, W)
-        if self.fuse is None:
-            return self.dropout(context + x, keys)
-        return self.dropout(self.fuse(torch.cat([context, x], dim=1)), keys)
+        for name, value, channels in (("x", x, self.channels), ("low", low, self.low_channels)):
+            if value is None:
+                continue
+            if value.shape[1] != channels:
+                raise ValueError(f"{name} has {value.shape[1]} channels; allowed is {channels}")
+            # On a device the sum would make the program wait; a training looks at its loss there.
+            if value.device.type == "cpu" and value.detach().sum().isnan():
+                raise ValueError(f"{name} holds NaN; allowed are numbers")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from ann import fast
 from ann.blocks import NonLocalBlock
 from ann.sampling import anchors
 
@@ -57,7 +58,7 @@ def block_cost(
     """The forward pass of a block by operation, on maps (batch, C, height, width).
 
     Sampling and normalization have no products, so their flops are 0 and their bytes count. The
-    fast form computes, beside what its count shows, nothing of size N x N or N x 2C.
+    fast form folds weights once a call; they are counted for each image.
     """
     form = _plain if block.options.form == "plain" else _fast
     found = form(block, height * width)
@@ -120,38 +121,41 @@ def _plain(block: NonLocalBlock, n: int) -> dict[str, Cost]:
 
 
 def _fast(block: NonLocalBlock, n: int) -> dict[str, Cost]:
-    """The plain form after three steps that change rounding only.
+    """As ann.fast computes it; of a weight that is folded into another, the product counts too.
 
-    A linear sampling goes before the value's convolution, and before the key's where no batch
-    norm and ReLU follow it; with anchors, W_o and the half of the fusing convolution that it
-    feeds are applied to the S anchors; without, the two weights become one, and the attention
-    is fused, so that the N x N matrix is never written.
+    Where nothing samples, the attention is fused and the N x N matrix is never written.
     """
     c, source, k, v, s = _sizes(block, n)
     found = _plain(block, n)
-    concat = block.options.output == "concat"
-    if block.sampler is None:
-        found["similarity"] = Cost(found["similarity"].flops, 2 * n * k)
-        found["normalization"] = Cost()
-        found["aggregation"] = Cost(found["aggregation"].flops, n * v, n * v)
-        if concat:
-            found["output"] = product(c, c, v)
-            found["fusing"] = product(n, v, c) + product(n, c, c)
-        return found
-    linear = not block.sampler.sampling.endswith("max")
-    key_first = linear and block.key is not None and not block.options.embedding_norm
-    value_first = linear and block.value is not None
-    if key_first:
+    concat = block.fuse is not None
+    late = block.sampler is not None and block.sampler.linear
+    late_key, late_value = late and isinstance(block.key, nn.Conv2d), late and block.value
+    if late_key:
         found["key"] = product(s, source, k)
-    if value_first:
+    if late_value:
         found["value"] = product(s, source, v)
-    maps = (0 if key_first else k) + (0 if value_first or block.value is None else v)
-    maps += source if key_first or value_first else 0
-    found["sampling"] = Cost(0, n * maps, s * maps)
-    found["output"] = product(s, v, c)
-    found["aggregation"] = product(n, s, c)
-    if concat:
-        found["fusing"] = product(s, c, c) + product(n, c, c)
+    if block.sampler:
+        maps = (0 if late_key else k) + (0 if late_value or block.value is None else v)
+        maps += source if late_key or late_value else 0
+        found["sampling"] = Cost(0, n * maps, s * maps)
+    way = fast.cheapest(block, n, s, k, v)
+    if way == "matrix":
+        found["output"] = product(c, c, v) if concat else product(n, v, c)
+        folded = product(n, v, c)
+    else:
+        found["output"] = product(s, v, c)
+        folded = product(c, c, v) if s > v else product(s, c, c)
+        found["aggregation"] = product(n, s, c)
+    if way == "product":
+        found["similarity"] = Cost()
+        found["aggregation"] = product(k, s, c) + product(n, k, c)
+    elif block.sampler is None and block.options.normalization == "softmax":
+        found["similarity"] = Cost(found["similarity"].flops, 2 * n * k)
+        found["aggregation"] = Cost(found["aggregation"].flops, n * v, n * v)
+        found["normalization"] = Cost()
+    if block.options.normalization == "rescaling":
+        found["normalization"] = Cost()  # in the key's scale
+    found["fusing"] = folded + product(n, c, c) if concat else Cost(0, n * c)
     return found
 
 

@@ -60,16 +60,17 @@ def segmentation_loss(
     class_weights: Tensor | None = None,
     ohem: Ohem | None = None,
     at_labels: bool = True,
+    align_corners: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """L_final + aux_weight * L_Stage4, and L_final alone.
 
-    at_labels: upsample the logits to the labels (the paper), or else sample the labels at the
-    centres of the logits' cells, which costs a small part of it.
+    at_labels: upsample the logits to the labels (the paper), with `align_corners`, or else sample
+    the labels at the centres of the logits' cells, which costs a small part of it.
     """
     if at_labels:
         size = labels.shape[1:]
         logits, aux_logits = (
-            F.interpolate(x.float(), size, mode="bilinear", align_corners=False)
+            F.interpolate(x.float(), size, mode="bilinear", align_corners=align_corners)
             for x in (logits, aux_logits)
         )
     else:

@@ -21,18 +21,28 @@ from ann.sampling import Sampler
 FUSIONS = ("none", "common", "fnb", "afnb")
 CONTEXTS = ("none", "nb", "apnb")
 ASYMMETRIC = ("afnb", "apnb")  # the blocks that sample, and so need sampling and pool_sizes
+_FUSION, _CONTEXT, _AUX = range(1, 4)  # streams of randomness, one a user
 
 # Mean and standard deviation of RGB in 0..255 that torchvision's ImageNet weights expect.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+# The mean that the released code subtracts, from Caffe's ResNet weights; its BGR turned to RGB.
+CAFFE_MEAN = (122.7717, 115.9465, 102.9801)
+PIXELS = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "caffe": (CAFFE_MEAN, (1.0, 1.0, 1.0))}
 
-_FUSION, _CONTEXT, _AUX = range(1, 4)  # streams of randomness, one a user
+
+def pixel_statistics(pixels: str) -> dict[str, Tensor]:
+    """The buffers that normalise RGB in 0..255: mean (3,) and variance (3,)."""
+    mean, std = PIXELS[pixels]
+    return {"mean": torch.tensor(mean), "variance": torch.tensor(std) ** 2}
 
 
 class SegmentationNetwork(nn.Module):
     """Images (B, 3, H, W), RGB in 0..255 -> logits and auxiliary logits (B, classes, h, w).
 
-    h and w are the feature map's size, the image's over the output stride; the caller resizes.
+    h and w are the feature map's size, the image's over the output stride; the caller resizes, with
+    `align_corners`. stem, ceil_mode: see Backbone. aux_channels: of the auxiliary head; None is
+    `channels`. pixels: the normalisation, one of PIXELS. options.bias is the reductions' also.
     """
 
     mean: Tensor
@@ -44,6 +54,7 @@ class SegmentationNetwork(nn.Module):
         *,
         backbone: str,
         stem: str = "plain",
+        ceil_mode: bool = False,
         output_stride: int = 8,
         widths: Sequence[int] | None = None,
         fusion: str = "none",
@@ -53,16 +64,26 @@ class SegmentationNetwork(nn.Module):
         channels: int = 512,
         key_channels: int = 256,
         value_channels: int = 256,
+        aux_channels: int | None = None,
+        pixels: str = "imagenet",
+        align_corners: bool = False,
         dropout: float = 0.0,
         options: BlockOptions | None = None,
     ) -> None:
         super().__init__()
-        for name, value, allowed in (("fusion", fusion, FUSIONS), ("context", context, CONTEXTS)):
+        for name, value, allowed in (
+            ("fusion", fusion, FUSIONS),
+            ("context", context, CONTEXTS),
+            ("pixels", pixels, PIXELS),
+        ):
             if value not in allowed:
                 raise ValueError(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN))
-        self.register_buffer("variance", torch.tensor(IMAGENET_STD) ** 2)
-        self.backbone = Backbone(backbone, output_stride=output_stride, stem=stem, widths=widths)
+        self.align_corners = align_corners
+        for name, values in pixel_statistics(pixels).items():
+            self.register_buffer(name, values)
+        self.backbone = Backbone(
+            backbone, output_stride=output_stride, stem=stem, ceil_mode=ceil_mode, widths=widths
+        )
         low, high = self.backbone.stage4_channels, self.backbone.stage5_channels
 
         def block(name: str, width: int, low: int | None, relu: bool, stream: int) -> NonLocalBlock:
@@ -78,17 +99,19 @@ class SegmentationNetwork(nn.Module):
                 stream=stream << 8,  # apart from the sampler's
             )
 
+        bias = options is not None and options.bias
         self.fusion: nn.Module | None = None
         if fusion == "common":
-            self.fusion = nn.Sequential(*conv_bn_relu(low, high, 1))
+            self.fusion = nn.Sequential(*conv_bn_relu(low, high, 1, bias=bias))
         elif fusion != "none":
             self.fusion = block(fusion, high, low, False, _FUSION)
-        self.reduce = nn.Sequential(*conv_bn_relu(high, channels, 3))
+        self.reduce = nn.Sequential(*conv_bn_relu(high, channels, 3, bias=bias))
         self.context = None if context == "none" else block(context, channels, None, True, _CONTEXT)
         self.classifier = nn.Conv2d(channels, classes, 1)
-        self.aux_reduce = nn.Sequential(*conv_bn_relu(low, channels, 3))
+        aux_channels = aux_channels or channels
+        self.aux_reduce = nn.Sequential(*conv_bn_relu(low, aux_channels, 3, bias=bias))
         self.aux_dropout = Dropout2d(dropout, _AUX << 8)
-        self.aux_classifier = nn.Conv2d(channels, classes, 1)
+        self.aux_classifier = nn.Conv2d(aux_channels, classes, 1)
 
     def forward(self, images: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """keys (B,): one int64 a sample, for dropout and random sampling (see ann.noise).

@@ -36,7 +36,7 @@ def bins(size: int, n: int) -> list[tuple[int, int]]:
 @lru_cache
 def averaging_matrix(size: int, pool_sizes: tuple[int, ...]) -> Tensor:
     """(sum n, size): its rows average the bins of each pool size along one axis."""
-    matrix = torch.zeros(sum(pool_sizes), size)
+    matrix = torch.zeros(sum(pool_sizes), size, dtype=torch.float64)
     for row, (start, end) in enumerate(b for n in pool_sizes for b in bins(size, n)):
         matrix[row, start:end] = 1 / (end - start)
     return matrix
@@ -57,6 +57,11 @@ class Sampler(nn.Module):
         if not sampling.startswith("pyramid_") and len(pool_sizes) > 1:
             raise ValueError(f"pool_sizes is {list(pool_sizes)}; {sampling} sampling takes one")
         self.sampling, self.pool_sizes, self.stream = sampling, tuple(pool_sizes), stream
+
+    @property
+    def linear(self) -> bool:
+        """Whether a convolution of 1x1 may as well follow the sampling as come before it."""
+        return not self.sampling.endswith("max")
 
     def extra_repr(self) -> str:
         return f"{self.sampling}, pool_sizes={self.pool_sizes}, S={anchors(self.pool_sizes)}"
@@ -84,14 +89,16 @@ class Sampler(nn.Module):
         """Fixed averaging matrices, one axis after the other: exact, and deterministic on CUDA.
 
         All pool sizes at once, each with each; the levels of the pyramid are the diagonal blocks.
+        Channels come last, so that each axis is one product of matrices.
         """
         height, width = x.shape[2:]
-        rows = averaging_matrix(height, self.pool_sizes).to(x)
-        columns = averaging_matrix(width, self.pool_sizes).to(x)
-        pooled = rows @ (x @ columns.T)  # (B, C, sum n, sum n)
+        down = averaging_matrix(height, self.pool_sizes).to(x)
+        across = averaging_matrix(width, self.pool_sizes).to(x)
+        pooled = across @ x.permute(0, 2, 3, 1)  # (B, H, sum n, C)
+        pooled = (down @ pooled.flatten(2)).unflatten(2, pooled.shape[2:])  # (B, sum n, sum n, C)
         ends = list(accumulate(self.pool_sizes))
         blocks = (slice(end - n, end) for n, end in zip(self.pool_sizes, ends, strict=True))
-        return torch.cat([pooled[:, :, b, b].flatten(2) for b in blocks], dim=2)
+        return torch.cat([pooled[:, b, b].flatten(1, 2) for b in blocks], dim=1).transpose(1, 2)
 
     def _max(self, x: Tensor) -> Tensor:
         return torch.cat([F.adaptive_max_pool2d(x, n).flatten(2) for n in self.pool_sizes], dim=2)

@@ -1,4 +1,4 @@
-"""Stage check: refuse a wrong params.yaml or a missing dataset folder before any work.
+"""Stage check: refuse a wrong params.yaml, a missing dataset folder or checkpoint before any work.
 
 python -m pipeline.check
 """
@@ -20,6 +20,12 @@ def main() -> None:
             f"dataset_dir is {settings.dataset_dir!r}; there is no such folder; "
             f"allowed is the dataset's folder, or {EMBEDDED} for the embedded one"
         )
+    for name, given in settings.checkpoints.items():
+        if not Path(given.file).is_file():
+            raise cli.InputError(
+                f"checkpoints.{name}.file is {given.file!r}; there is no such file; allowed is a "
+                f"network's .pth or .safetensors file"
+            )
     with whole_file(CHECKED) as partial:
         partial.write_text("params.yaml is valid\n")
 

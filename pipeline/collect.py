@@ -2,9 +2,10 @@
 
     python -m pipeline.collect
 
-Writes reports/results.jsonl, a line a run. A run counts only if it was trained with the settings
-that params.yaml has now and scored on the data that it was trained on, so that a file left by an
-earlier setting is never shown as this one.
+Writes reports/results.jsonl, a line a run, then a line an imported checkpoint. A run counts only if
+it was trained with the settings that params.yaml has now and scored on the data that it was trained
+on, so that a file left by an earlier setting is never shown as this one; a checkpoint only if it is
+the file and layout that params.yaml lists now.
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import Any
 
 from pipeline.common import cli, params
 from pipeline.common.files import read_json, whole_file
-from pipeline.common.paths import finished
+from pipeline.common.paths import RunPaths, finished
 
 RESULTS = Path("reports/results.jsonl")
 
@@ -38,9 +39,18 @@ def main() -> None:
         if belongs(settings, record, scores):
             run = {"variant": paths.variant, "seed": paths.seed, "scores": scores, "record": record}
             lines.append(json.dumps(run) + "\n")
+    runs = len(lines)
+    for name, given in settings.checkpoints.items():
+        paths = RunPaths(settings.profile, name, None)
+        if not (paths.record.exists() and paths.scores.exists()):
+            continue
+        record, scores = read_json(paths.record), read_json(paths.scores)
+        if record["checkpoint"] == given.model_dump():
+            result = {"checkpoint": name, "scores": scores, "record": record}
+            lines.append(json.dumps(result) + "\n")
     with whole_file(RESULTS) as partial:
         partial.write_text("".join(lines))
-    print(f"{len(lines)} of {len(settings.variants) * len(settings.seeds)} runs are measured")
+    print(f"{runs} of {len(settings.variants) * len(settings.seeds)} runs are measured")
 
 
 if __name__ == "__main__":

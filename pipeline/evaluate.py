@@ -7,13 +7,14 @@ network is built by its file alone.
 """
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
+from ann import SegmentationNetwork
 from ann.metrics import confusion_matrix, scores
 from pipeline.common import checkpoint, cli, params
 from pipeline.common.files import read_json, write_json
@@ -23,11 +24,13 @@ from pipeline.inputs.store import Pixels, Store
 from pipeline.prepare import MANIFEST, folder
 
 
-def predict(network: nn.Module, images: torch.Tensor) -> Pixels:
+def predict(network: SegmentationNetwork, images: torch.Tensor) -> Pixels:
     """Class ids (B, H, W) of images (B, 3, H, W), the logits upsampled to the images' size."""
     logits, _ = network(images)
-    logits = F.interpolate(logits.float(), images.shape[2:], mode="bilinear", align_corners=False)
-    ids: Pixels = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
+    full = F.interpolate(
+        logits.float(), images.shape[2:], mode="bilinear", align_corners=network.align_corners
+    )
+    ids: Pixels = full.argmax(dim=1).to(torch.uint8).cpu().numpy()
     return ids
 
 
@@ -42,7 +45,9 @@ def batches_of_one_size(store: Store, batch_size: int) -> list[list[int]]:
     return groups
 
 
-def evaluate(network: nn.Module, store: Store, classes: int, batch_size: int, title: str) -> Any:
+def evaluate(
+    network: SegmentationNetwork, store: Store, classes: int, batch_size: int, title: str
+) -> Any:
     """The confusion matrix (classes, classes) over the split."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -59,40 +64,41 @@ def evaluate(network: nn.Module, store: Store, classes: int, batch_size: int, ti
     return total
 
 
+def score(file: Path, data: Path, protocol: params.Evaluate, name: str) -> dict[str, Any]:
+    """What scores.json says of the network in `file` on the validation split of `data`."""
+    torch.set_num_threads(protocol.threads)
+    network, about = checkpoint.load_network(file)
+    manifest = read_json(data / MANIFEST)
+    classes = manifest["classes"]
+    if about["classes"] != classes:
+        raise cli.InputError(
+            f"{file}: trained for {len(about['classes'])} classes; allowed are the "
+            f"{len(classes)} of {manifest['dataset']}"
+        )
+    store = Store(data, "val")
+    confusion = evaluate(network, store, len(classes), protocol.batch_size, f"evaluate {name}")
+    result = scores(confusion)
+    iou = [None if np.isnan(x) else float(x) for x in result.class_iou]
+    print(f"{name}: mIoU {100 * result.miou:.2f}")
+    return {
+        "miou": result.miou,
+        "pixel_accuracy": result.pixel_accuracy,
+        "classes_present": result.classes_present,
+        "class_iou": dict(zip(classes, iou, strict=True)),
+        "images": manifest["splits"]["val"]["count"],
+        "dataset_digest": manifest["digest"],
+        "confusion": confusion.tolist(),
+    }
+
+
 def main() -> None:
     settings = params.load()
     if len(sys.argv) != 3:
         raise cli.InputError("usage: python -m pipeline.evaluate VARIANT SEED")
     variant, seed = params.variant_and_seed(settings, *sys.argv[1:])
-    paths, data = RunPaths(settings.profile, variant, seed), folder(settings.profile)
-    protocol = settings.active.evaluate
-    torch.set_num_threads(protocol.threads)
-    network, about = checkpoint.load_network(paths.weights)
-    manifest = read_json(data / MANIFEST)
-    classes = manifest["classes"]
-    if about["classes"] != classes:
-        raise cli.InputError(
-            f"{paths.weights}: trained for {len(about['classes'])} classes; allowed are the "
-            f"{len(classes)} of {manifest['dataset']}"
-        )
-    confusion = evaluate(
-        network, Store(data, "val"), len(classes), protocol.batch_size, f"evaluate {variant}-{seed}"
-    )
-    result = scores(confusion)
-    iou = [None if np.isnan(x) else float(x) for x in result.class_iou]
-    write_json(
-        paths.scores,
-        {
-            "miou": result.miou,
-            "pixel_accuracy": result.pixel_accuracy,
-            "classes_present": result.classes_present,
-            "class_iou": dict(zip(classes, iou, strict=True)),
-            "images": manifest["splits"]["val"]["count"],
-            "dataset_digest": manifest["digest"],
-            "confusion": confusion.tolist(),
-        },
-    )
-    print(f"{variant}-{seed}: mIoU {100 * result.miou:.2f}")
+    paths = RunPaths(settings.profile, variant, seed)
+    result = score(paths.weights, folder(settings.profile), settings.active.evaluate, paths.name)
+    write_json(paths.scores, result)
 
 
 if __name__ == "__main__":

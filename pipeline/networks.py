@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager
 from itertools import product
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ann import Ohem, SegmentationNetwork, segmentation_loss
@@ -60,11 +59,11 @@ def build(job: Row, form: str = "fast") -> SegmentationNetwork:
 def count(work: list[Row]) -> Row:
     """Parameters, and operations of an image's forward pass in the blocks' plain form.
 
-    Allocates nothing. In a process of its own: what the library caches here has no values.
+    Nothing is allocated. In a process of its own, for what the library keeps has no values here.
     """
     counts = []
     networks: dict[tuple[str, str], SegmentationNetwork] = {}
-    with FakeTensorMode(), torch.no_grad():
+    with torch.device("meta"), torch.no_grad():
         for job in work:
             name = job["profile"], job["variant"]
             if name not in networks:

@@ -17,8 +17,8 @@ from pipeline.common import cli, params
 from pipeline.common.files import read_json, whole_file, whole_folder, write_json
 from pipeline.common.paths import EFFICIENCY, NETWORKS
 from pipeline.common.tracking import run_name
-from pipeline.reporting import efficiency, tables
-from pipeline.reporting.results import Result, Results, mean, read
+from pipeline.reporting import efficiency, imported, tables
+from pipeline.reporting.results import Result, Results, mean, read, read_imported
 
 REPORTS = Path("reports")
 PUBLISHED = REPORTS / "published.yaml"
@@ -74,13 +74,13 @@ def cost_tables(folder: Path, results: Results, published: dict[str, Any]) -> di
     """Write the tables of what blocks and networks cost; returns their parts of the page."""
     blocks = efficiency.blocks(efficiency.read(EFFICIENCY), published["efficiency"])
     words = f"{efficiency.worth(blocks)}\n\n{efficiency.EFFICIENCY_NOTE}"
-    shown = efficiency.blocks_shown(blocks)
     notes = f"{words}\n\n{tables.DAGGER_NOTE}"
-    table = tables.write_forms(blocks, shown, folder / "efficiency", notes)
+    table = tables.write(blocks, folder / "efficiency", notes, efficiency.blocks_shown)
     networks = efficiency.networks(read_json(NETWORKS), results)
     parts = {"efficiency": f"{table}\n\n{words}\n\n{FIGURES}"}
-    shown = efficiency.networks_shown(networks)
-    table = tables.write_forms(networks, shown, folder / "networks", efficiency.NETWORKS_NOTE)
+    table = tables.write(
+        networks, folder / "networks", efficiency.NETWORKS_NOTE, efficiency.networks_shown
+    )
     return parts | {"networks": f"{table}\n\n{efficiency.NETWORKS_NOTE}"}
 
 
@@ -122,6 +122,11 @@ def main() -> None:
             notes = "\n\n".join(filter(None, [words, DAGGER_NOTE, note]))
             markdown = tables.write(make(settings, results, published), folder / name, notes)
             parts[name] = f"{markdown}\n\n{words}"
+        if settings.checkpoints:
+            frame = imported.table(settings, read_imported(RESULTS), published)
+            notes = imported.notes(settings)
+            markdown = tables.write(frame, folder / "imported", notes, imported.shown)
+            parts["imported"] = f"{markdown}\n\n{notes}"
         costs = cost_tables(folder, results, published)
     with whole_file(REPORTS / "README.md") as partial:
         partial.write_text(page(settings, results, parts, costs))

@@ -87,6 +87,7 @@ class Training:
             class_weights=self.weights,
             ohem=Ohem(**settings.loss.ohem.model_dump()) if settings.loss.ohem else None,
             at_labels=settings.loss.at_labels,
+            align_corners=self.run.network["align_corners"],
         )
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
@@ -214,7 +215,7 @@ def main() -> None:
         device=fabric.device.type,
         world_size=fabric.world_size,
     )
-    check_maps(run, data)
+    check_maps(f"variants.{variant}", run.network, data)
     paths = RunPaths(settings.profile, variant, seed)
     training = Training(run, fabric, paths)
     record = describe(run)

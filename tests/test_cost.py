@@ -7,7 +7,7 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from ann import BlockOptions, NonLocalBlock, Sampler
+from ann import NORMALIZATIONS, BlockOptions, NonLocalBlock, Sampler
 from ann.cost import Cost, authors_count, block_cost, total
 from tests.conftest import ROOT
 
@@ -27,11 +27,11 @@ def block(low: int | None, sampling: str | None, **options: object) -> NonLocalB
     ).eval()
 
 
-def counted(made: NonLocalBlock) -> dict[str, int]:
+def counted(made: NonLocalBlock, batch: int = BATCH) -> dict[str, int]:
     """The operations that the counter sees, by module; `attention` is what is in none."""
-    maps = [torch.zeros(BATCH, C, HEIGHT, WIDTH)]
+    maps = [torch.zeros(batch, C, HEIGHT, WIDTH)]
     if made.fuses:
-        maps.append(torch.zeros(BATCH, LOW, HEIGHT, WIDTH))
+        maps.append(torch.zeros(batch, LOW, HEIGHT, WIDTH))
     with FlopCounterMode(display=False) as counter:
         made(*maps)
     found = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
@@ -65,6 +65,20 @@ def test_bytes_of_a_block_by_hand() -> None:
     assert closed["similarity"] == Cost(2 * n * K * s, 2 * (n * K + K * s), 2 * n * s)
     assert closed["sampling"] == Cost(0, 2 * n * (K + V), 2 * s * (K + V))
     assert closed["fusing"] == Cost(0, 4 * n * C, 2 * n * C)
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("sampling", [None, "pyramid_average", "pyramid_max", "pyramid_random"])
+def test_the_fast_forms_operations_are_those_that_a_counter_sees(
+    sampling: str | None, normalization: str
+) -> None:
+    for low, output, norm, shared in itertools.product(
+        (None, LOW), ("concat", "residual"), *[(True, False)] * 2
+    ):
+        options = {"share_query_key": shared, "share_key_value": shared, "embedding_norm": norm}
+        made = block(low, sampling, output=output, normalization=normalization, **options)
+        seen, closed = counted(made, batch=1), block_cost(made, HEIGHT, WIDTH)
+        assert total(closed).flops == sum(seen.values()) - seen["sampler"], (low, output, options)
 
 
 @pytest.mark.parametrize("output", ["concat", "residual"])

@@ -11,7 +11,9 @@ from ann import (
     BACKBONES,
     CONTEXTS,
     FUSIONS,
+    STEMS,
     Backbone,
+    BlockOptions,
     Ohem,
     SegmentationNetwork,
     segmentation_loss,
@@ -73,9 +75,33 @@ def test_dilations_are_the_released_ones() -> None:
     assert stem == [64, 64, 128]
 
 
-@pytest.mark.parametrize("stem", ["plain", "deep"])
-def test_resnet18_takes_both_stems(stem: str) -> None:
-    assert Backbone("resnet18", stem=stem)(torch.zeros(2, 3, 64, 64))[1].shape == (2, 512, 8, 8)
+@pytest.mark.parametrize("stem", STEMS)
+def test_resnet18_takes_every_stem(stem: str) -> None:
+    images = torch.zeros(2, 3, 64, 128)
+    assert Backbone("resnet18", stem=stem)(images)[1].shape == (2, 512, 8, 16)
+    assert Backbone("resnet18", stem=stem, ceil_mode=True)(images)[1].shape == (2, 512, 9, 17)
+
+
+def test_bias_and_the_auxiliary_width_reach_their_convolutions() -> None:
+    def biases(bias: bool) -> set[str]:
+        options = BlockOptions(embedding_norm=True, bias=bias)
+        network = SegmentationNetwork(
+            5,
+            backbone="small",
+            fusion="afnb",
+            context="apnb",
+            aux_channels=6,
+            options=options,
+            **SMALL,  # type: ignore[arg-type]
+        )
+        assert network.aux_reduce[0].weight.shape[0] == 6  # type: ignore[union-attr]
+        assert network.reduce[0].weight.shape[0] == 8  # type: ignore[union-attr]
+        named = network.named_modules()
+        return {n for n, m in named if isinstance(m, nn.Conv2d) and m.bias is not None}
+
+    blocks = {"fusion.query.0", "fusion.key.0", "fusion.fuse.0", "context.query.0"}
+    blocks |= {"context.key.0", "context.fuse.0", "reduce.0", "aux_reduce.0"}
+    assert biases(True) - biases(False) == blocks
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -115,6 +141,7 @@ def test_unknown_parts_are_refused() -> None:
         ({"backbone": "resnet18", "widths": WIDTHS}, "none for others"),
         ({"backbone": "small", "fusion": "sum"}, "fusion is 'sum'; allowed are none"),
         ({"backbone": "small", "context": "ppm"}, "context is 'ppm'"),
+        ({"backbone": "small", "pixels": "bgr"}, "pixels is 'bgr'; allowed are imagenet, caffe"),
     ):
         with pytest.raises(ValueError, match=message):
             SegmentationNetwork(2, **settings)
@@ -133,10 +160,11 @@ def test_loss_is_torchs_on_valid_pixels() -> None:
     assert cross_entropy(logits, torch.full_like(labels, 255)) == 0
 
 
-def test_logits_are_upsampled_to_the_labels() -> None:
+@pytest.mark.parametrize("corners", [False, True])
+def test_logits_are_upsampled_to_the_labels(corners: bool) -> None:
     logits, labels = torch.randn(1, 3, 4, 4), torch.randint(0, 3, (1, 30, 32))
-    _, final = segmentation_loss(logits, logits, labels)
-    big = F.interpolate(logits, (30, 32), mode="bilinear", align_corners=False)
+    _, final = segmentation_loss(logits, logits, labels, align_corners=corners)
+    big = F.interpolate(logits, (30, 32), mode="bilinear", align_corners=corners)
     torch.testing.assert_close(final, F.cross_entropy(big, labels))
 
 

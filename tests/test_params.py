@@ -71,6 +71,19 @@ def test_every_shipped_profile_is_valid(profile: str, tmp_path: Path) -> None:
         ("variants.2big", {"fusion": "none", "context": "nb"}, "a letter first"),
         ("tables.ablation", ["base"], "tables.ablation lists 'base'; allowed are baseline, nb"),
         ("profiles.embedded.network.stem", "deep", "it has the plain stem and no weights"),
+        (
+            "profiles.embedded.network.pixels",
+            "rgb",
+            "pixels is 'rgb'; allowed is 'imagenet' or 'caffe'",
+        ),
+        (
+            "profiles.embedded.network.align_corners",
+            True,
+            "allowed without train.loss.at_labels is",
+        ),
+        ("checkpoints.Mine", {"file": "a.pth", "layout": "mmseg"}, "a letter first"),
+        ("checkpoints.a", {"file": "a.pth", "layout": "paddle"}, "allowed is 'authors' or 'mmseg'"),
+        ("checkpoints.a", {"layout": "mmseg"}, "checkpoints.a.file is missing"),
         ("scene.height", 8, "scene.height is 8; allowed is greater than or equal to 64"),
         ("efficiency.pool_sizes", [30], "allowed are sizes up to 24, the shortest side in"),
         ("efficiency.sizes", [[96]], "efficiency.sizes.0.1 is missing"),
@@ -139,6 +152,7 @@ def other(value: Any) -> list[Any]:
     if isinstance(value, int | float):
         return [value + 1, 0.9 * value + 0.01]
     words = ("nb", "apnb", "fnb", "max", "sgd", "float32", "rescaling", "residual", "resnet18")
+    words += ("deep64", "caffe")
     return [word for word in words if word != value]
 
 
@@ -185,6 +199,9 @@ def test_the_schema_names_what_the_library_has() -> None:
         (params.Fusion, ann.FUSIONS),
         (params.Context, ann.CONTEXTS),
         (params.Sampling, ann.SAMPLINGS),
+        (params.Stem, ann.STEMS),
+        (params.Pixels, tuple(ann.PIXELS)),
+        (params.Layout, ann.LAYOUTS),
     ):
         assert get_args(literal) == names
     fields = params.Options.model_fields

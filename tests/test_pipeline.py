@@ -127,6 +127,9 @@ def test_a_seed_a_variant_and_a_table_only_add(clone: Clone) -> None:
     clone.edit("variants:\n", "variants:\n  nb: {fusion: none, context: nb}\n")
     assert {s for s in stale() if "@" in s} == {"train@nb-0", "evaluate@nb-0"}
     clone.edit("  nb: {fusion: none, context: nb}\n", "")
+    clone.edit("checkpoints: {}", "checkpoints: {released: {file: x.pth, layout: authors}}")
+    assert {s for s in stale() if "@" in s} == {"imported@released"}
+    clone.edit("checkpoints: {released: {file: x.pth, layout: authors}}", "checkpoints: {}")
     clone.edit("  sampling:\n  - ann\n", "  sampling:\n  - ann\n  - apnb\n")
     assert stages_run(clone.run("dvc", "repro")) <= {"check", "report"}
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pipeline.common import params
-from pipeline.reporting import tables
+from pipeline.reporting import imported, tables
 from pipeline.reporting.results import Result, Results, differences, mean, spread, told_apart
 from tests.conftest import ROOT
 
@@ -74,6 +74,26 @@ def test_every_row_of_the_papers_tables_is_there() -> None:
         readable = tables.shown(frame)
         assert set(readable["mIoU"]) == {"not measured"}
         assert all(value.endswith("†") for value in readable["paper mIoU"])
+
+
+def test_imported_checkpoints_stand_beside_the_authors_model_on_cityscapes_only() -> None:
+    listed = {n: params.Checkpoint(file="a.pth", layout="authors") for n in ("measured", "not_yet")}
+    embedded = SETTINGS.model_copy(update={"checkpoints": listed})
+    real = embedded.model_copy(update={"profile": "cityscapes", "dataset_dir": "/data"})
+    iou = {"road": 0.5, "sky": 0.75}
+    scores = {"miou": 0.625, "pixel_accuracy": 0.9, "class_iou": iou, "images": 7}
+    found = {"measured": {"scores": scores, "record": {"digest": "0123456789abcdef"}}}
+
+    frame = imported.shown(imported.table(real, found, PUBLISHED))
+    row = ["measured", "authors", "0123456789ab", "2", "7", "62.50", "90.00", "79.9"]
+    assert frame.iloc[0].tolist() == row
+    assert frame.iloc[1].tolist() == ["not_yet", "authors", "", "", "", "not measured", "", "79.9"]
+    entry = PUBLISHED["cityscapes_val_class_iou"] | {"status": "transcribed"}
+    marked = imported.table(real, found, {"cityscapes_val_class_iou": entry})
+    assert imported.shown(marked).iloc[0, -1] == "79.9†"
+    for settings, figures in ((embedded, PUBLISHED), (real, {})):
+        frame = imported.shown(imported.table(settings, found, figures))
+        assert frame.columns[-1] == "pixel accuracy"
 
 
 def test_a_table_in_three_forms(tmp_path: Path) -> None:

@@ -51,6 +51,12 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def file_digest(path: Path) -> str:
+    """sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def code_digest(paths: Iterable[Path]) -> str:
     """sha256 of the Python files in and below `paths`, by name and content."""
     files = sorted(f for p in paths for f in (p.rglob("*.py") if p.is_dir() else [p]))

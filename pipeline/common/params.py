@@ -23,6 +23,9 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Backbone = Literal["small", "resnet18", "resnet34", "resnet50", "resnet101"]
 Fusion = Literal["none", "common", "fnb", "afnb"]
 Context = Literal["none", "nb", "apnb"]
+Stem = Literal["plain", "deep", "deep64"]
+Pixels = Literal["imagenet", "caffe"]
+Layout = Literal["authors", "mmseg"]
 TableName = Literal["ablation", "sampling"]
 Sampling = Literal["random", "max", "average", "pyramid_random", "pyramid_max", "pyramid_average"]
 
@@ -41,19 +44,24 @@ class Options(Strict):
     embedding_norm: bool
     scale: bool
     zero_init: bool
+    bias: bool
 
 
 class Network(Strict):
     """What the variants of a profile have in common."""
 
     backbone: Backbone
-    stem: Literal["plain", "deep"]
+    stem: Stem
+    ceil_mode: bool
     output_stride: Literal[8, 16, 32]
     widths: Annotated[list[Count], Field(min_length=4, max_length=4)] | None
     weights: str | None
     channels: Count
     key_channels: Count
     value_channels: Count
+    aux_channels: Count
+    pixels: Pixels
+    align_corners: bool
     dropout: Annotated[float, Field(ge=0, lt=1)]
     options: Options
 
@@ -139,6 +147,13 @@ class Scene(Strict):
     seed: Annotated[int, Field(ge=0)]
 
 
+class Checkpoint(Strict):
+    """Someone else's trained network: its file, and whose names its tensors have."""
+
+    file: str
+    layout: Layout
+
+
 class Mode(Strict):
     """A device and a number type that blocks are measured with; absent devices are left out."""
 
@@ -190,6 +205,7 @@ class Params(Strict):
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     variants: Annotated[dict[Name, Variant], Field(min_length=1)]
     tables: dict[TableName, list[str]]
+    checkpoints: dict[Name, Checkpoint]
     scene: Scene
     efficiency: Efficiency
     networks: Networks
@@ -355,6 +371,10 @@ def _profile_problems(key: str, profile: Profile) -> list[str]:
         found.append(
             f"{key}.train.warmup is {train.warmup}; allowed is less than the iterations, "
             f"{train.iterations}"
+        )
+    if network.align_corners and not train.loss.at_labels:
+        found.append(
+            f"{key}.network.align_corners is True; allowed without train.loss.at_labels is false"
         )
     if network.backbone == "small" and (network.stem != "plain" or network.weights):
         found.append(f"{key}.network.backbone is 'small'; it has the plain stem and no weights")

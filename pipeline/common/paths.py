@@ -11,20 +11,24 @@ NETWORKS = Path("reports/networks.json")
 
 
 class RunPaths(NamedTuple):
-    """The files of one variant with one seed."""
+    """The files of one variant with one seed, or of one imported checkpoint, which has no seed."""
 
     profile: str
     variant: str
-    seed: int
+    seed: int | None
+
+    @property
+    def name(self) -> str:
+        return self.variant if self.seed is None else f"{self.variant}-{self.seed}"
 
     @property
     def weights(self) -> Path:
-        return Path("weights", self.profile, f"{self.variant}-{self.seed}.safetensors")
+        return Path("weights", self.profile, f"{self.name}.safetensors")
 
     @property
     def folder(self) -> Path:
         """The small files."""
-        return Path("runs", self.profile, f"{self.variant}-{self.seed}")
+        return Path("runs", self.profile, self.name)
 
     @property
     def curve(self) -> Path:

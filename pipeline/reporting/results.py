@@ -34,10 +34,16 @@ def read(path: Path, variants: list[str]) -> Results:
     """The results by variant, seeds in order, as the collect stage wrote them."""
     found: Results = {variant: [] for variant in variants}
     for line in path.read_text().splitlines():
-        result = Result(**json.loads(line))
-        if result.variant in found:
-            found[result.variant].append(result)
+        values = json.loads(line)
+        if values.get("variant") in found:
+            found[values["variant"]].append(Result(**values))
     return found
+
+
+def read_imported(path: Path) -> dict[str, dict[str, Any]]:
+    """The scores and records of the imported checkpoints by name, from the same file."""
+    lines = map(json.loads, path.read_text().splitlines())
+    return {values["checkpoint"]: values for values in lines if "checkpoint" in values}
 
 
 def mean(results: list[Result]) -> float:

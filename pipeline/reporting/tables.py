@@ -1,6 +1,6 @@
 """The paper's tables with our measured values beside the published ones."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,13 +157,14 @@ def separation(settings: Params, results: Results, table: TableName) -> str:
     return "\n".join([text + " Not told apart:", "", *lines])
 
 
-def write(frame: pd.DataFrame, stem: Path, notes: str) -> str:
-    """Write stem.csv, .md and .tex of a table of mIoU; returns the Markdown table."""
-    return write_forms(frame, shown(frame), stem, notes)
-
-
-def write_forms(frame: pd.DataFrame, readable: pd.DataFrame, stem: Path, notes: str) -> str:
-    """Write the frame as stem.csv and as a person reads it .md and .tex; returns the Markdown."""
+def write(
+    frame: pd.DataFrame,
+    stem: Path,
+    notes: str,
+    show: Callable[[pd.DataFrame], pd.DataFrame] = shown,
+) -> str:
+    """Write stem.csv, .md and .tex; returns the Markdown table."""
+    readable = show(frame)
     markdown = str(readable.to_markdown(index=False, disable_numparse=True))
     latex = readable.map(_latex).rename(columns=_latex).to_latex(index=False, escape=False)
     for suffix, text in (

@@ -67,13 +67,13 @@ def resolve_precision(wanted: str, device: torch.device) -> str:
     return "bfloat16" if fast else "float32"
 
 
-def check_maps(run: Run, data: Path) -> None:
+def check_maps(key: str, network: dict[str, Any], data: Path) -> None:
     """Refuse pool sizes beyond the feature map of the smallest image to be scored."""
-    sizes, stride = run.network.get("pool_sizes") or [1], run.network["output_stride"]
+    sizes, stride = network.get("pool_sizes") or [1], network["output_stride"]
     side = min(min(size) for size in Store(data, "val").sizes)
     if max(sizes) > -(-side // stride):
         raise InputError(
-            f"variants.{run.variant}.pool_sizes is {sizes}; allowed are sizes up to "
+            f"{key}.pool_sizes is {sizes}; allowed are sizes up to "
             f"{-(-side // stride)}, for a validation image has a side of {side} pixels"
         )
 

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pipeline.common.checkpoint import read_tensors
 from pipeline.common.cli import InputError
 
 IMAGENET = "imagenet"
@@ -46,8 +45,6 @@ def _read(name: str, weights: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"network.weights is {weights!r}; allowed are null, {IMAGENET} or a file")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:
-        raise InputError(f"network.weights: {path} cannot be read ({error})") from None
+        return read_tensors(path)
+    except InputError as error:
+        raise InputError(f"network.weights: {error}") from None

@@ -1,0 +1,155 @@
+"""Operations of the fast form with a backward of their own, for what autograd would keep or copy.
+
+Maps are channels last, so that a map is a matrix of N rows, one a position.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+CHUNK = 1 << 18  # elements: a few pieces in float32 stay in a CPU's cache
+
+
+def rows(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, N, C), a view of a channels-last map."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def image(x: Tensor, height: int, width: int) -> Tensor:
+    """(B, N, C) -> (B, C, H, W), a channels-last view."""
+    return x.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A 1x1 convolution in the map's precision: x (B, C, H, W), weight (D, C) -> (B, D, H, W)."""
+    bias = None if bias is None else bias.to(x.dtype)
+    return F.conv2d(x, weight.to(x.dtype)[:, :, None, None], bias)
+
+
+class Project(Function):
+    """A 1x1 convolution, and its input once more for the next user of it.
+
+    The gradient of that next user comes back here and takes this one's on top, in place, so that
+    the gradients of one map with several users are never there side by side. Call `project`.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, last: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(x, weight)
+        ctx.has_bias = bias is not None
+        return convolve(last, weight, bias), x.view_as(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, rest: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        grad = channels_last(grad)
+        d_weight, d_bias = parameters(x, grad, ctx.has_bias)
+        if not ctx.needs_input_grad[0]:
+            return None, None, d_weight, d_bias
+        if rest is None:
+            return convolve(grad, weight.T), None, d_weight, d_bias
+        total = rows(channels_last(rest))
+        total = total.baddbmm_(rows(grad), weight.expand(len(x), -1, -1))
+        return image(total, *x.shape[2:]), None, d_weight, d_bias
+
+
+class ProjectAndAdd(Function):
+    """weight X + bias + left right in one map of size N x D, with nothing else of that size.
+
+    x (B, C, H, W), weight (D, C), bias (D,), left (B, N, R), right (B, R, D) -> (B, D, H, W).
+    `last` is x in channels-last memory; x itself is what backward keeps.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, last: Tensor, weight: Tensor, bias: Tensor, left: Tensor, right: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, left, right)
+        y = rows(channels_last(convolve(last, weight, bias)))
+        return image(y.baddbmm_(left, right), *x.shape[2:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, left, right = ctx.saved_tensors
+        grad = channels_last(grad)
+        g = rows(grad)
+        d_left = g @ right.transpose(1, 2)
+        d_right = left.transpose(1, 2) @ g
+        d_weight, d_bias = parameters(x, grad, True)
+        d_x = convolve(grad, weight.T) if ctx.needs_input_grad[0] else None
+        return d_x, None, d_weight, d_bias, d_left, d_right
+
+
+def parameters(x: Tensor, grad: Tensor, has_bias: bool) -> tuple[Tensor, Tensor | None]:
+    """The gradients of a 1x1 convolution's weight and bias; x in any layout."""
+    g = rows(grad)
+    if x.is_contiguous(memory_format=torch.channels_last):
+        d_weight = g.flatten(0, 1).T @ rows(x).flatten(0, 1)
+    else:
+        d_weight = (x.flatten(2) @ g).sum(0).T
+    return d_weight, g.sum((0, 1)) if has_bias else None
+
+
+class NormReLU(Function):
+    """Training batch norm, and ReLU if asked, that keep only their input.
+
+    x (B, C, H, W) -> the same shape; affine are the norm's weight and bias. The backward goes
+    through the map in cache-sized pieces.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, norm: nn.BatchNorm2d, relu: bool, *affine: Tensor) -> Tensor:
+        running = norm.running_mean, norm.running_var
+        y, mean, invstd = torch.ops.aten.native_batch_norm(
+            x, *affine, *running, True, norm.momentum, norm.eps
+        )
+        ctx.relu = relu
+        ctx.save_for_backward(x, mean, invstd, *affine)
+        return y.relu_() if relu else y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, mean, invstd, weight, bias = ctx.saved_tensors
+        xs, gs = rows(x).flatten(0, 1), grad.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+        slope = invstd * weight
+        offset = bias - mean * slope
+
+        def pieces(*matrices: Tensor) -> Any:
+            return zip(*(m.split(max(1, CHUNK // x.shape[1])) for m in matrices), strict=True)
+
+        def masked(piece: Tensor, g: Tensor) -> Tensor:
+            if not ctx.relu:
+                return g.to(slope.dtype)
+            return g * (torch.addcmul(offset, piece, slope) > 0)
+
+        d_bias, dot = torch.zeros_like(mean), torch.zeros_like(mean)
+        for piece, g in pieces(xs, gs):
+            g = masked(piece, g)
+            d_bias += g.sum(0)
+            dot += (g * (piece - mean)).sum(0)
+        d_weight = dot * invstd
+        # d_x = slope (g - mean of g - x^ mean of g x^), gathered by the powers of x
+        by_x = -slope * invstd * d_weight / len(xs)
+        constant = -slope * d_bias / len(xs) - by_x * mean
+        d_x = torch.empty_like(xs)
+        for piece, g, out in pieces(xs, gs, d_x):
+            out.copy_(torch.addcmul(constant, piece, by_x).addcmul_(masked(piece, g), slope))
+        return image_like(d_x, x), None, None, d_weight, d_bias
+
+
+def image_like(x: Tensor, like: Tensor) -> Tensor:
+    """Rows (B N, C) as the map that `like` is."""
+    return image(x.unflatten(0, (len(like), -1)), *like.shape[2:])

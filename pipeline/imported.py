@@ -1,0 +1,70 @@
+"""Stage imported: make a published checkpoint a network of ours and score it like a trained one.
+
+    python -m pipeline.imported NAME
+
+NAME is one of `checkpoints` in params.yaml. Writes weights/<profile>/NAME.safetensors, and its
+scores and where they come from under runs/<profile>/NAME. Nothing is trained.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from ann import import_state
+from pipeline.common import checkpoint, cli, params, provenance
+from pipeline.common.files import file_digest, read_json, write_json
+from pipeline.common.paths import RunPaths
+from pipeline.evaluate import score
+from pipeline.prepare import MANIFEST, folder
+from pipeline.training.run import check_maps
+
+
+def convert(name: str, given: params.Checkpoint, data: Path, weights: Path) -> None:
+    """Write the checkpoint in our form; an InputError if its tensors do not fit layout or data."""
+    manifest, file = read_json(data / MANIFEST), Path(given.file)
+    tensors = checkpoint.read_tensors(file)
+    try:
+        state = import_state(given.layout, tensors)
+    except ValueError as error:
+        raise cli.InputError(f"{file}: {error}") from None
+    classes, found = manifest["classes"], len(state["classifier.weight"])
+    if found != len(classes):
+        raise cli.InputError(
+            f"{file}: trained for {found} classes; allowed are the {len(classes)} of "
+            f"{manifest['dataset']}"
+        )
+    network = checkpoint.layout_network(given.layout)
+    check_maps(f"checkpoints.{name}", network, data)
+    checkpoint.save(weights, state, network=network, classes=classes)
+
+
+def main() -> None:
+    settings = params.load()
+    if len(sys.argv) != 2:
+        raise cli.InputError("usage: python -m pipeline.imported NAME")
+    name = sys.argv[1]
+    if name not in settings.checkpoints:
+        allowed = ", ".join(settings.checkpoints) or "none, for params.yaml lists no checkpoints"
+        raise cli.InputError(f"checkpoint is {name!r}; allowed are {allowed}")
+    given = settings.checkpoints[name]
+    paths, data = RunPaths(settings.profile, name, None), folder(settings.profile)
+    convert(name, given, data, paths.weights)
+    scores = score(paths.weights, data, settings.active.evaluate, name)
+    write_json(paths.scores, scores)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    write_json(
+        paths.record,
+        {
+            "profile": settings.profile,
+            "checkpoint": given.model_dump(),
+            "digest": file_digest(Path(given.file)),
+            "network": checkpoint.layout_network(given.layout),
+            "code": provenance.code_version(),
+            "environment": provenance.environment(device),
+        },
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,310 @@
+"""The published layouts: the same tensors there and back, the same logits, and what is refused."""
+
+import functools
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+from torch import Tensor
+
+from ann import LAYOUTS, SegmentationNetwork, export_state, import_state, layout_settings
+from ann.network import pixel_statistics
+from pipeline import check, collect, export, imported, report
+from pipeline.common import checkpoint
+from pipeline.common.cli import InputError
+from pipeline.common.files import file_digest, write_json
+from pipeline.evaluate import predict
+from pipeline.inputs.store import Sample, Writer
+from pipeline.prepare import MANIFEST, folder
+from tests import published
+from tests.conftest import ROOT, small
+
+CLASSES = 4
+KEYS = {"authors": 704, "mmseg": 696}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Two threads that wait for each other on busy cores are slower than one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def random_values(name: str, empty: Tensor, generator: torch.Generator) -> Tensor:
+    """Weights that keep signals alive, and statistics that are not those of a fresh network."""
+    if empty.dtype == torch.int64:
+        return torch.randint(1, 10**6, empty.shape, generator=generator)
+    values = torch.rand(empty.shape, generator=generator)  # mean 0.5, variance 1/12
+    if name.endswith("running_var"):
+        return values.add_(0.5)
+    if name.endswith("weight") and empty.ndim == 1:
+        return values.mul_(12 if "query" in name or "key" in name else 0.6)  # an uneven softmax
+    values.sub_(0.5)
+    return values.mul_((12 / empty[0].numel()) ** 0.5) if name.endswith("weight") else values
+
+
+@functools.cache
+def random_tensors(layout: str, classes: int = CLASSES) -> dict[str, Tensor]:
+    """Random weights in a published layout."""
+    settings, generator = layout_settings(layout), torch.Generator().manual_seed(0)
+    with torch.device("meta"):
+        empty = SegmentationNetwork(classes, **settings).state_dict()
+    state = {name: random_values(name, t, generator) for name, t in empty.items()}
+    tensors = export_state(layout, state | pixel_statistics(settings["pixels"]))
+    with torch.inference_mode():
+        logits, _ = published.NETWORKS[layout](published.Named(tensors), blobs(0), torch.float32)
+        tensors[published.CLASSIFIERS[layout]] -= logits.mean(dim=(0, 2, 3))  # so that all win
+    return tensors
+
+
+def blobs(seed: int) -> Tensor:
+    """A random image (1, 3, 64, 72) in cells of 8x8."""
+    cells = torch.randint(0, 256, (1, 3, 8, 9), generator=torch.Generator().manual_seed(seed))
+    return cells.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_import_and_export_give_the_same_tensors(layout: str) -> None:
+    tensors = random_tensors(layout)
+    assert len(tensors) == KEYS[layout]
+    state = import_state(layout, tensors)
+    assert same(export_state(layout, state), tensors)
+    assert same(import_state(layout, export_state(layout, state)), state)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_network_by_hand_gives_the_same_logits(layout: str) -> None:
+    tensors = random_tensors(layout)
+    images = blobs(1)
+    theirs = published.Named({name: t.double() for name, t in tensors.items()})
+    with torch.inference_mode():
+        logits, aux = published.NETWORKS[layout](theirs, images, torch.float64)
+        assert logits.shape[2:] == published.MAPS[layout]
+        assert {n for n in tensors if n not in theirs.read} == {
+            n for n in tensors if n.endswith("num_batches_tracked")
+        }
+        del theirs
+        with torch.device("meta"):
+            ours = SegmentationNetwork(CLASSES, **layout_settings(layout))
+        ours.load_state_dict(import_state(layout, tensors), assign=True)
+        ours.double().eval()
+        stage4: list[Tensor] = []
+        ours.backbone.layer3.register_forward_hook(lambda *args: stage4.append(args[2]))
+        got = ours(images)[0]
+        got_aux = ours.aux_classifier(ours.aux_reduce(stage4[0]))
+        for a, b in ((got, logits), (got_aux, aux)):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-7 * float(b.abs().max()))
+        full = F.interpolate(
+            logits, (64, 72), mode="bilinear", align_corners=published.ALIGN_CORNERS[layout]
+        )
+        assert np.array_equal(predict(ours, images), full.argmax(dim=1).numpy())
+        assert len(full.argmax(dim=1).unique()) > 1
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_keys_that_do_not_fit_are_named_three_at_most(layout: str) -> None:
+    good = random_tensors(layout)
+    names = sorted(good)
+
+    def refused(tensors: dict[str, Tensor], of: str = layout) -> str:
+        with pytest.raises(ValueError) as caught:
+            import_state(of, tensors)
+        return str(caught.value)
+
+    lacking = {n: t for n, t in good.items() if n not in names[:1]}
+    assert f"{names[0]} is missing (1 in all)" in refused(lacking)
+    told = refused({n: t for n, t in good.items() if n not in names[10:17]})
+    assert told.count("is missing") == 3
+    assert "(7 in all)" in told
+    assert "ema.bias is not of it (1 in all)" in refused(good | {"ema.bias": torch.zeros(1)})
+    shape = "x".join(map(str, good["backbone.layer1.0.conv2.weight"].shape))
+    told = refused(good | {"backbone.layer1.0.conv2.weight": torch.zeros(2, 3)})
+    assert f"backbone.layer1.0.conv2.weight is 2x3, allowed is {shape} (1 in all)" in told
+    other = next(x for x in LAYOUTS if x != layout)
+    assert "in all)" in refused(random_tensors(other))
+    with pytest.raises(ValueError, match="layout is 'torchvision'; allowed are authors, mmseg"):
+        import_state("torchvision", good)
+
+
+def test_copies_of_a_shared_tensor_must_be_equal() -> None:
+    tensors = random_tensors("authors")
+    name = "context.2.stages.0.f_key.1.0.running_mean"
+    with pytest.raises(ValueError, match=rf"f_query\.1\.0\.running_mean and {name} differ"):
+        import_state("authors", tensors | {name: tensors[name] + 1})
+
+
+def test_a_network_that_is_not_the_layouts_is_not_exported(tmp_path: Path) -> None:
+    state = import_state("mmseg", random_tensors("mmseg"))
+    spoilt = state | pixel_statistics("caffe")
+    with pytest.raises(ValueError, match="mean is that of other pixels; variance is that of"):
+        export_state("mmseg", spoilt)
+    with pytest.raises(ValueError, match=r"fusion\.query\.0\.bias is missing"):
+        export_state("authors", state)
+    network = checkpoint.layout_network("mmseg")
+    export.check_network(tmp_path, network, "mmseg")
+    for key, value in (("ceil_mode", True), ("options", network["options"] | {"scale": False})):
+        with pytest.raises(InputError, match="allowed in the mmseg layout is only"):
+            export.check_network(tmp_path, network | {key: value}, "mmseg")
+
+
+class Code:
+    """What a hostile file would run when it is read."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (os.fspath(self.target),)
+
+
+def test_files_that_hold_no_tensors_are_refused_and_nothing_is_executed(tmp_path: Path) -> None:
+    good, mark = {"a.weight": torch.ones(1000)}, tmp_path / "executed"
+    torch.save({"state_dict": good, "x": Code(mark)}, tmp_path / "code.pth")
+    torch.save(good, tmp_path / "whole.pth")
+    for name, text in (("text.pth", "<html>"), ("empty.pth", ""), ("text.safetensors", "{}")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "half.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:2000])
+    torch.save({"state_dict": good | {"epoch": 3}}, tmp_path / "number.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    for name, sentence in (
+        ("code.pth", "holds more than tensors and plain values; nothing in it was executed"),
+        ("text.pth", "truncated, or holds more"),
+        ("empty.pth", "truncated, or holds more"),
+        ("half.pth", "truncated, or holds more"),
+        ("text.safetensors", "not a readable safetensors file"),
+        ("number.pth", "epoch is a int; allowed are tensors"),
+        ("list.pth", "holds no tensors by name"),
+        ("none.pth", "cannot be read"),
+    ):
+        with pytest.raises(InputError) as caught:
+            checkpoint.read_tensors(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+        assert sentence in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert not mark.exists()
+
+
+def test_what_trainers_put_around_tensors_is_taken_off(tmp_path: Path) -> None:
+    good = {"a.weight": torch.ones(3), "b": torch.zeros(2)}
+    wrapped = {f"module.{name}": t for name, t in good.items()}
+    for i, held in enumerate(
+        (good, wrapped, {"state_dict": wrapped}, {"state_dict": good, "meta": {"classes": ("a",)}})
+    ):
+        torch.save(held, tmp_path / f"{i}.pth")
+        assert same(checkpoint.read_tensors(tmp_path / f"{i}.pth"), good)
+    checkpoint.save(tmp_path / "a.safetensors", good)
+    assert same(checkpoint.read_tensors(tmp_path / "a.safetensors"), good)
+
+
+def make_workplace(path: Path, classes: list[str], images: Tensor) -> list[Sample]:
+    """params.yaml with one checkpoint, the published figures and a prepared split of the images."""
+    settings = small(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    settings["checkpoints"] = {"released": {"file": "released.pth", "layout": "authors"}}
+    (path / "params.yaml").write_text(yaml.safe_dump(settings))
+    (path / "reports").mkdir()
+    shutil.copy(ROOT / "reports/published.yaml", path / "reports")
+    data, rng = path / folder("embedded"), np.random.default_rng(0)
+    data.mkdir(parents=True)
+    samples = [
+        Sample(
+            image.permute(1, 2, 0).numpy().astype(np.uint8),
+            rng.integers(0, len(classes), image.shape[1:], dtype=np.uint8),
+        )
+        for image in images
+    ]
+    writer = Writer(data, "val")
+    for i, sample in enumerate(samples):
+        writer.add(str(i), sample)
+    writer.close()
+    manifest = {"dataset": "cityscapes", "classes": classes, "digest": "d"}
+    write_json(data / MANIFEST, manifest | {"splits": {"val": {"count": len(samples)}}})
+    return samples
+
+
+def command(monkeypatch: pytest.MonkeyPatch, module: object, *words: str) -> None:
+    monkeypatch.setattr("sys.argv", ["command", *words])
+    module.main()  # type: ignore[attr-defined]
+
+
+def test_a_checkpoint_is_scored_told_of_and_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = ["a", "b", "c", "d"]
+    images = torch.cat([blobs(2), blobs(3)])
+    samples = make_workplace(tmp_path, classes, images)
+    monkeypatch.chdir(tmp_path)
+    tensors = random_tensors("authors")
+    with pytest.raises(InputError, match=r"checkpoints\.released\.file is 'released\.pth'; there"):
+        check.main()
+    file = Path("released.pth")
+    torch.save({"state_dict": {f"module.{name}": t for name, t in tensors.items()}}, file)
+    command(monkeypatch, imported, "released")
+
+    with torch.inference_mode():
+        logits, _ = published.authors(published.Named(tensors), images, torch.float32)
+    full = F.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=True)
+    labels = np.stack([s.label for s in samples])
+    expected = np.zeros((4, 4), int)
+    np.add.at(expected, (labels, full.argmax(dim=1).numpy()), 1)
+    scores = json.loads(Path("runs/embedded/released/scores.json").read_text())
+    assert np.abs(np.array(scores["confusion"]) - expected).sum() < 1e-3 * labels.size
+    assert len(np.unique(full.argmax(dim=1))) > 1  # or else any network would do
+
+    collect.main()
+    report.main()
+    row = pd.read_csv("reports/tables/imported.csv").iloc[0]
+    assert (row["checkpoint"], row["layout"]) == ("released", "authors")
+    assert (row["classes"], row["images"]) == (4, 2)
+    assert row["file"] == file_digest(file)[:12]
+    assert row["miou"] == pytest.approx(100 * scores["miou"], abs=1e-3)
+    assert pd.isna(row["published"])  # drawn scenes are not Cityscapes
+    page = Path("reports/README.md").read_text()
+    assert "## Imported" in page
+    assert "not comparable with published numbers" in page
+    assert pd.read_csv("reports/tables/ablation.csv")["n"].tolist() == [0, 0, 0]
+
+    weights = Path("weights/embedded/released.safetensors")
+    command(monkeypatch, export, "authors", os.fspath(weights), "again.pth")
+    assert same(checkpoint.read_tensors(Path("again.pth")), tensors)
+    with pytest.raises(InputError, match="allowed in the mmseg layout is only"):
+        command(monkeypatch, export, "mmseg", os.fspath(weights), "other.pth")
+    for large in (file, weights, Path("again.pth")):
+        large.unlink()
+
+
+def test_a_checkpoint_that_does_not_fit_the_data_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, classes, images, sentence in (
+        ("a", ["a", "b"], blobs(0), "trained for 4 classes; allowed are the 2 of cityscapes"),
+        (
+            "b",
+            ["a", "b", "c", "d"],
+            blobs(0)[:, :, :40],
+            "allowed are sizes up to 5, for a validation image",
+        ),
+    ):
+        (tmp_path / name).mkdir()
+        make_workplace(tmp_path / name, classes, images)
+        monkeypatch.chdir(tmp_path / name)
+        monkeypatch.setattr(checkpoint, "read_tensors", lambda _: random_tensors("authors"))
+        with pytest.raises(InputError, match=sentence):
+            command(monkeypatch, imported, "released")
+        with pytest.raises(InputError, match="checkpoint is 'other'; allowed are released"):
+            command(monkeypatch, imported, "other")
+        assert not Path("weights").exists()
