@@ -106,18 +106,23 @@ def costs(n: int, s: int, k: int, v: int, c: int, fused: bool) -> dict[str, int]
     }
 
 
+def cheapest(block: "NonLocalBlock", n: int, s: int, k: int, v: int) -> str:
+    """The way that takes the fewest multiply-adds, of those that the block's options allow."""
+    cost = costs(n, s, k, v, block.output.out_channels, block.fuse is not None)
+    if block.options.normalization == "softmax":
+        del cost["product"]
+        if block.sampler is None:
+            del cost["anchors"]  # it holds the whole N x N matrix
+    return min(cost, key=lambda name: cost[name])
+
+
 def factors(
     block: "NonLocalBlock", query: Tensor, key: Tensor, value: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Two matrices (B, N, R), (B, R, C) whose product is W_o O, or F_1 W_o O, without bias."""
     options = block.options
     n, s, channels = query.shape[1], key.shape[1], block.output.out_channels
-    cost = costs(n, s, key.shape[2], value.shape[2], channels, block.fuse is not None)
-    if options.normalization == "softmax":
-        del cost["product"]
-        if block.sampler is None:
-            del cost["anchors"]  # it holds the whole N x N matrix
-    way = min(cost, key=lambda name: cost[name])
+    way = cheapest(block, n, s, key.shape[2], value.shape[2])
     scale = key.shape[2] ** -0.5 if options.scale else 1.0
     if options.normalization == "rescaling":
         scale /= s

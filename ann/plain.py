@@ -17,7 +17,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, normalization: str = "soft
     similarity = query.transpose(1, 2) @ key  # (B, N, S)
     if normalization == "softmax":
         # Autocast would widen this N x S matrix, which the next product narrows again.
-        with torch.autocast(similarity.device.type, enabled=False):
+        device = "cpu" if similarity.is_meta else similarity.device.type  # meta has no autocast
+        with torch.autocast(device, enabled=False):
             similarity = similarity.softmax(dim=2)
     elif normalization == "rescaling":
         similarity = similarity / similarity.shape[2]

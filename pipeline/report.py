@@ -1,4 +1,4 @@
-"""Stage report: the tables, from reports/results.jsonl and reports/published.yaml alone.
+"""Stage report: the tables, from what the other stages left in reports/ alone.
 
     python -m pipeline.report
 
@@ -14,17 +14,19 @@ import yaml
 from pipeline.check import EMBEDDED
 from pipeline.collect import RESULTS
 from pipeline.common import cli, params
-from pipeline.common.files import whole_file, whole_folder, write_json
+from pipeline.common.files import read_json, whole_file, whole_folder, write_json
+from pipeline.common.paths import EFFICIENCY, NETWORKS
 from pipeline.common.tracking import run_name
-from pipeline.reporting import imported, tables
+from pipeline.reporting import efficiency, imported, tables
 from pipeline.reporting.results import Result, Results, mean, read, read_imported
 
 REPORTS = Path("reports")
 PUBLISHED = REPORTS / "published.yaml"
 
-DAGGER_NOTE = (
-    f"{tables.DAGGER} written down from the paper's text and not yet checked against it. Published "
-    "values: Cityscapes val, ResNet-101, single scale."
+DAGGER_NOTE = f"{tables.DAGGER_NOTE} Published values: Cityscapes val, ResNet-101, single scale."
+FIGURES = (
+    "![Time of each operation](figures/operation-times.svg)\n\n"
+    "![Time and memory against the number of positions](figures/cost-against-positions.svg)"
 )
 EMBEDDED_NOTE = (
     "These runs are on drawn scenes with a small network: **their numbers are not comparable with "
@@ -68,7 +70,23 @@ def _source(result: Result) -> dict[str, Any]:
     }
 
 
-def page(settings: params.Params, results: Results, parts: dict[str, str]) -> str:
+def cost_tables(folder: Path, results: Results, published: dict[str, Any]) -> dict[str, str]:
+    """Write the tables of what blocks and networks cost; returns their parts of the page."""
+    blocks = efficiency.blocks(efficiency.read(EFFICIENCY), published["efficiency"])
+    words = f"{efficiency.worth(blocks)}\n\n{efficiency.EFFICIENCY_NOTE}"
+    notes = f"{words}\n\n{tables.DAGGER_NOTE}"
+    table = tables.write(blocks, folder / "efficiency", notes, efficiency.blocks_shown)
+    networks = efficiency.networks(read_json(NETWORKS), results)
+    parts = {"efficiency": f"{table}\n\n{words}\n\n{FIGURES}"}
+    table = tables.write(
+        networks, folder / "networks", efficiency.NETWORKS_NOTE, efficiency.networks_shown
+    )
+    return parts | {"networks": f"{table}\n\n{efficiency.NETWORKS_NOTE}"}
+
+
+def page(
+    settings: params.Params, results: Results, parts: dict[str, str], costs: dict[str, str]
+) -> str:
     """reports/README.md."""
     note = comparable_note(settings)
     sections = [f"# Results: profile `{settings.profile}`", note] if note else ["# Results"]
@@ -78,6 +96,10 @@ def page(settings: params.Params, results: Results, parts: dict[str, str]) -> st
         "mIoU in percent over the whole validation split, one confusion matrix, last iteration; "
         "mean ± standard deviation over the seeds. *to baseline* is the mean difference on equal "
         "seeds. " + DAGGER_NOTE,
+    ]
+    for name, body in costs.items():
+        sections += [f"## {name.capitalize()}", body]
+    sections += [
         "## Where each number comes from",
         "A run's name is the same in every MLflow store: variant, seed, and the fingerprint of "
         "settings, data and code. `results.jsonl` holds the settings, libraries and machine of "
@@ -105,8 +127,9 @@ def main() -> None:
             notes = imported.notes(settings)
             markdown = tables.write(frame, folder / "imported", notes, imported.shown)
             parts["imported"] = f"{markdown}\n\n{notes}"
+        costs = cost_tables(folder, results, published)
     with whole_file(REPORTS / "README.md") as partial:
-        partial.write_text(page(settings, results, parts))
+        partial.write_text(page(settings, results, parts, costs))
     write_json(
         REPORTS / "metrics.json",
         {"miou": {name: round(mean(runs), 2) for name, runs in results.items() if runs}},

@@ -85,6 +85,13 @@ def test_every_shipped_profile_is_valid(profile: str, tmp_path: Path) -> None:
         ("checkpoints.a", {"file": "a.pth", "layout": "paddle"}, "allowed is 'authors' or 'mmseg'"),
         ("checkpoints.a", {"layout": "mmseg"}, "checkpoints.a.file is missing"),
         ("scene.height", 8, "scene.height is 8; allowed is greater than or equal to 64"),
+        ("efficiency.pool_sizes", [30], "allowed are sizes up to 24, the shortest side in"),
+        ("efficiency.sizes", [[96]], "efficiency.sizes.0.1 is missing"),
+        ("efficiency.limit", 0, "efficiency.limit is 0; allowed is greater than 0"),
+        ("efficiency.curve.fit", 9, "efficiency.curve.fit is 9; allowed are 2 to 6"),
+        ("efficiency.sampling", "max", "efficiency.pool_sizes is [1, 3, 6, 8]; max sampling takes"),
+        ("efficiency.modes", [{"device": "tpu"}], "efficiency.modes.0.device is 'tpu'; allowed is"),
+        ("networks.profile", "paper", "networks.profile is 'paper'; allowed are embedded, camvid"),
         ("scene.width", True, "scene.width is True; allowed is a valid integer"),
     ],
 )
@@ -200,4 +207,4 @@ def test_the_schema_names_what_the_library_has() -> None:
     fields = params.Options.model_fields
     assert get_args(fields["normalization"].annotation) == ann.NORMALIZATIONS
     assert get_args(fields["output"].annotation) == ann.OUTPUTS
-    assert set(fields) == set(ann.BlockOptions.__dataclass_fields__)
+    assert set(fields) | {"form"} == set(ann.BlockOptions.__dataclass_fields__)

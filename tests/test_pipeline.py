@@ -27,6 +27,7 @@ def test_every_variant_and_seed_is_a_stage() -> None:
     told = Clone(ROOT).run("dvc", "stage", "list", "--name-only").split()
     runs = [f"{v}-{s}" for v in settings["variants"] for s in settings["seeds"]]
     expected = ["check", "scene", "prepare", "track", "collect", "report"]
+    expected += ["efficiency", "networks", "figures"]
     expected += [f"{stage}@{run}" for stage in ("train", "evaluate") for run in runs]
     assert sorted(told) == sorted(expected)
 
@@ -46,6 +47,15 @@ def test_one_command_makes_everything(clone: Clone) -> None:
     assert "75.8†" in page
     latex = (clone.path / "reports/tables/ablation.tex").read_text()
     assert r"75.8$^\dagger$" in latex
+    costs = pd.read_csv(clone.path / "reports/tables/efficiency.csv")
+    assert costs["block"].unique().tolist() == ["nb", "apnb", "fnb", "afnb"]
+    assert (costs["fwd_ms"] > 0).all()
+    assert (costs["fwd+bwd_ms"] > 0).all()
+    networks = pd.read_csv(clone.path / "reports/tables/networks.csv").set_index("variant")
+    assert (networks["parameters"].diff().iloc[1:] > 0).all()
+    assert (networks["trained_to_predicted"] > 0).all()
+    for figure in ("operation-times", "cost-against-positions"):
+        assert "APNB, " in (clone.path / f"reports/figures/{figure}.svg").read_text()
     assert clone.run("dvc", "status").strip() == "Data and pipelines are up to date."
 
 

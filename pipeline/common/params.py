@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.common.cli import InputError
+from pipeline.common.combinations import problems
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -17,6 +18,7 @@ Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Size = Annotated[tuple[Count, Count], Field(strict=False)]  # height, width
 Range = Annotated[tuple[Positive, Positive], Field(strict=False)]  # YAML has lists, not tuples
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Backbone = Literal["small", "resnet18", "resnet34", "resnet50", "resnet101"]
@@ -33,8 +35,8 @@ class Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Options(Strict):
-    """ann.BlockOptions; the meaning of each is told there."""
+class Choices(Strict):
+    """ann.BlockOptions but for the form; the meaning of each is told there."""
 
     normalization: Literal["softmax", "rescaling", "none"]
     output: Literal["concat", "residual"]
@@ -44,6 +46,9 @@ class Options(Strict):
     scale: bool
     zero_init: bool
     bias: bool
+
+
+class Options(Choices):
     form: Literal["fast", "plain"]
 
 
@@ -124,7 +129,7 @@ class Loss(Strict):
 class Augment(Strict):
     scale: Range
     aspect: Range
-    crop: Annotated[tuple[Count, Count], Field(strict=False)]
+    crop: Size
     hflip: Fraction
     brightness: Annotated[int, Field(ge=0, le=255)]
 
@@ -170,6 +175,51 @@ class Checkpoint(Strict):
     layout: Layout
 
 
+class Mode(Strict):
+    """A device and a number type that blocks are measured with; absent devices are left out."""
+
+    device: Literal["cpu", "cuda"]
+    precision: Literal["float32", "bfloat16"]
+    channels_last: bool
+
+
+class Curve(Strict):
+    """Cost against the number of positions; the exponent is fitted over the last `fit` sizes."""
+
+    channels: Count
+    embedded_channels: Count
+    sizes: Annotated[list[Size], Field(min_length=2)]
+    fit: Annotated[int, Field(ge=2)]
+
+
+class Efficiency(Strict):
+    """The blocks that the efficiency stage measures, and how; batch 1."""
+
+    channels: Count
+    low_channels: Count
+    embedded_channels: Count
+    sampling: Sampling
+    pool_sizes: Annotated[list[Count], Field(min_length=1)]
+    options: Choices
+    sizes: Annotated[list[Size], Field(min_length=1)]
+    curve: Curve
+    modes: Annotated[list[Mode], Field(min_length=1)]
+    threads: Count
+    repeats: Count
+    seconds: Positive
+    limit: Positive
+
+
+class Networks(Strict):
+    """The whole networks whose cost is counted, and measured if one call is within the limit."""
+
+    profile: Name
+    sizes: list[Size]
+    repeats: Count
+    seconds: Positive
+    limit: Positive
+
+
 class Params(Strict):
     profile: Name
     dataset_dir: str
@@ -178,16 +228,18 @@ class Params(Strict):
     tables: dict[TableName, list[str]]
     checkpoints: dict[Name, Checkpoint]
     scene: Scene
+    efficiency: Efficiency
+    networks: Networks
     profiles: dict[Name, Profile]
 
     @property
     def active(self) -> Profile:
         return self.profiles[self.profile]
 
-    def network(self, variant: str) -> dict[str, Any]:
-        """The profile's network with what the variant says in its place."""
+    def network(self, variant: str, profile: str | None = None) -> dict[str, Any]:
+        """The network of a profile, the active one if none is named, with what the variant says."""
         own = self.variants[variant].model_dump(exclude_none=True)
-        network = self.active.network.model_dump()
+        network = self.profiles[profile or self.profile].network.model_dump()
         options = network["options"] | own.pop("options", {})
         network = network | own | {"options": options}
         if network["backbone"] != "small":
@@ -240,87 +292,3 @@ def _sentence(error: ValidationError) -> str:
     if kind == "string_pattern_mismatch":
         allowed = "allowed are small letters, digits and _, a letter first"
     return f"{key} is {value!r}; {allowed}{more}"
-
-
-def problems(params: Params) -> list[str]:
-    """Values that are right one by one and impossible together."""
-    if params.profile not in params.profiles:
-        return [f"profile is {params.profile!r}; allowed are {', '.join(params.profiles)}"]
-    found = []
-    for name, variant in params.variants.items():
-        found += _variant_problems(f"variants.{name}", variant, params.network(name))
-        found += _map_problems(f"variants.{name}", variant, params)
-    for table, rows in params.tables.items():
-        found += [
-            f"tables.{table} lists {row!r}; allowed are {', '.join(params.variants)}"
-            for row in rows
-            if row not in params.variants
-        ]
-    if len(set(params.seeds)) < len(params.seeds):
-        found.append(f"seeds is {params.seeds}; allowed is each seed once")
-    for name, profile in params.profiles.items():
-        found += _profile_problems(f"profiles.{name}", profile)
-    return found
-
-
-def _variant_problems(key: str, variant: Variant, network: dict[str, Any]) -> list[str]:
-    found = []
-    asymmetric = variant.fusion == "afnb" or variant.context == "apnb"
-    for name in ("sampling", "pool_sizes"):
-        value = getattr(variant, name)
-        if asymmetric and value is None:
-            found.append(f"{key}.{name} is missing; afnb and apnb need it")
-        if not asymmetric and value is not None:
-            found.append(f"{key}.{name} is {value!r}; allowed only with afnb or apnb")
-    if network["backbone"] == "small" and network["widths"] is None:
-        found.append(f"{key}.widths is missing; the small backbone needs four")
-    sizes = variant.pool_sizes or []
-    if variant.sampling and not variant.sampling.startswith("pyramid_") and len(sizes) > 1:
-        found.append(f"{key}.pool_sizes is {sizes}; {variant.sampling} sampling takes one size")
-    keys, values = network["key_channels"], network["value_channels"]
-    if "fnb" in variant.fusion and network["options"]["share_key_value"] and keys != values:
-        found.append(
-            f"{key}.value_channels is {values}; allowed with share_key_value is only "
-            f"key_channels, {keys}"
-        )
-    return found
-
-
-def _map_problems(key: str, variant: Variant, params: Params) -> list[str]:
-    """Pool sizes against the feature map of a training crop."""
-    height, width = params.active.train.augment.crop
-    stride = params.active.network.output_stride
-    rows, columns = -(-height // stride), -(-width // stride)
-    if variant.pool_sizes and max(variant.pool_sizes) > min(rows, columns):
-        return [
-            f"{key}.pool_sizes is {variant.pool_sizes}; allowed are sizes up to "
-            f"{min(rows, columns)}, for a crop of {height}x{width} makes a feature map of "
-            f"{rows}x{columns}"
-        ]
-    return []
-
-
-def _profile_problems(key: str, profile: Profile) -> list[str]:
-    found = []
-    train, network = profile.train, profile.network
-    for name in ("scale", "aspect"):
-        low, high = getattr(train.augment, name)
-        if low > high:
-            found.append(f"{key}.train.augment.{name} is [{low}, {high}]; allowed is low first")
-    if (train.optimizer.name == "sgd") != (train.optimizer.momentum is not None):
-        found.append(
-            f"{key}.train.optimizer.momentum is {train.optimizer.momentum}; sgd needs it and "
-            f"adamw has none"
-        )
-    if train.warmup >= train.iterations:
-        found.append(
-            f"{key}.train.warmup is {train.warmup}; allowed is less than the iterations, "
-            f"{train.iterations}"
-        )
-    if network.align_corners and not train.loss.at_labels:
-        found.append(
-            f"{key}.network.align_corners is True; allowed without train.loss.at_labels is false"
-        )
-    if network.backbone == "small" and (network.stem != "plain" or network.weights):
-        found.append(f"{key}.network.backbone is 'small'; it has the plain stem and no weights")
-    return found

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from pipeline.common.params import Params
 
+EFFICIENCY = Path("reports/efficiency")  # a file each machine
+NETWORKS = Path("reports/networks.json")
+
 
 class RunPaths(NamedTuple):
     """The files of one variant with one seed, or of one imported checkpoint, which has no seed."""

@@ -20,6 +20,7 @@ from pipeline.reporting.results import (
 )
 
 DAGGER = "†"
+DAGGER_NOTE = f"{DAGGER} written down from the paper's text and not yet checked against it."
 UNMEASURED = "not measured"
 PAPER_POOLING = ("pyramid_average", [1, 3, 6, 8])
 _NAMES = {"common": "common fusion", "fnb": "FNB", "afnb": "AFNB", "nb": "NB", "apnb": "APNB"}

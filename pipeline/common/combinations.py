@@ -1,0 +1,116 @@
+"""Values of params.yaml that are right one by one and impossible together."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.common.params import Efficiency, Params, Profile, Variant
+
+
+def problems(params: "Params") -> list[str]:
+    """A sentence for each, naming the key, the value and what is allowed."""
+    if params.profile not in params.profiles:
+        return [f"profile is {params.profile!r}; allowed are {', '.join(params.profiles)}"]
+    found = []
+    for name, variant in params.variants.items():
+        found += _variant_problems(f"variants.{name}", variant, params.network(name))
+        found += _map_problems(f"variants.{name}", variant, params)
+    for table, rows in params.tables.items():
+        found += [
+            f"tables.{table} lists {row!r}; allowed are {', '.join(params.variants)}"
+            for row in rows
+            if row not in params.variants
+        ]
+    if len(set(params.seeds)) < len(params.seeds):
+        found.append(f"seeds is {params.seeds}; allowed is each seed once")
+    for name, profile in params.profiles.items():
+        found += _profile_problems(f"profiles.{name}", profile)
+    found += _efficiency_problems(params.efficiency)
+    if params.networks.profile not in params.profiles:
+        found.append(
+            f"networks.profile is {params.networks.profile!r}; allowed are "
+            f"{', '.join(params.profiles)}"
+        )
+    return found
+
+
+def _variant_problems(key: str, variant: "Variant", network: dict[str, Any]) -> list[str]:
+    found = []
+    asymmetric = variant.fusion == "afnb" or variant.context == "apnb"
+    for name in ("sampling", "pool_sizes"):
+        value = getattr(variant, name)
+        if asymmetric and value is None:
+            found.append(f"{key}.{name} is missing; afnb and apnb need it")
+        if not asymmetric and value is not None:
+            found.append(f"{key}.{name} is {value!r}; allowed only with afnb or apnb")
+    if network["backbone"] == "small" and network["widths"] is None:
+        found.append(f"{key}.widths is missing; the small backbone needs four")
+    sizes = variant.pool_sizes or []
+    if variant.sampling and not variant.sampling.startswith("pyramid_") and len(sizes) > 1:
+        found.append(f"{key}.pool_sizes is {sizes}; {variant.sampling} sampling takes one size")
+    keys, values = network["key_channels"], network["value_channels"]
+    if "fnb" in variant.fusion and network["options"]["share_key_value"] and keys != values:
+        found.append(
+            f"{key}.value_channels is {values}; allowed with share_key_value is only "
+            f"key_channels, {keys}"
+        )
+    return found
+
+
+def _efficiency_problems(efficiency: "Efficiency") -> list[str]:
+    found = []
+    pools, side = efficiency.pool_sizes, min(map(min, efficiency.sizes + efficiency.curve.sizes))
+    if max(pools) > side:
+        found.append(
+            f"efficiency.pool_sizes is {pools}; allowed are sizes up to {side}, the shortest side "
+            f"in efficiency.sizes and efficiency.curve.sizes"
+        )
+    if not efficiency.sampling.startswith("pyramid_") and len(pools) > 1:
+        found.append(
+            f"efficiency.pool_sizes is {pools}; {efficiency.sampling} sampling takes one size"
+        )
+    if efficiency.curve.fit > len(efficiency.curve.sizes):
+        found.append(
+            f"efficiency.curve.fit is {efficiency.curve.fit}; allowed are 2 to "
+            f"{len(efficiency.curve.sizes)}, the number of efficiency.curve.sizes"
+        )
+    return found
+
+
+def _map_problems(key: str, variant: "Variant", params: "Params") -> list[str]:
+    """Pool sizes against the feature map of a training crop."""
+    height, width = params.active.train.augment.crop
+    stride = params.active.network.output_stride
+    rows, columns = -(-height // stride), -(-width // stride)
+    if variant.pool_sizes and max(variant.pool_sizes) > min(rows, columns):
+        return [
+            f"{key}.pool_sizes is {variant.pool_sizes}; allowed are sizes up to "
+            f"{min(rows, columns)}, for a crop of {height}x{width} makes a feature map of "
+            f"{rows}x{columns}"
+        ]
+    return []
+
+
+def _profile_problems(key: str, profile: "Profile") -> list[str]:
+    found = []
+    train, network = profile.train, profile.network
+    for name in ("scale", "aspect"):
+        low, high = getattr(train.augment, name)
+        if low > high:
+            found.append(f"{key}.train.augment.{name} is [{low}, {high}]; allowed is low first")
+    if (train.optimizer.name == "sgd") != (train.optimizer.momentum is not None):
+        found.append(
+            f"{key}.train.optimizer.momentum is {train.optimizer.momentum}; sgd needs it and "
+            f"adamw has none"
+        )
+    if train.warmup >= train.iterations:
+        found.append(
+            f"{key}.train.warmup is {train.warmup}; allowed is less than the iterations, "
+            f"{train.iterations}"
+        )
+    if network.align_corners and not train.loss.at_labels:
+        found.append(
+            f"{key}.network.align_corners is True; allowed without train.loss.at_labels is false"
+        )
+    if network.backbone == "small" and (network.stem != "plain" or network.weights):
+        found.append(f"{key}.network.backbone is 'small'; it has the plain stem and no weights")
+    return found

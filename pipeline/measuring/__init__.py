@@ -1,0 +1,1 @@
+"""Time and memory of one computation at a time, each in a process of its own."""
