@@ -26,7 +26,7 @@ EFFICIENCY_NOTE = (
     "multiply-add of a convolution as one, of a matrix product as two, and each module once, so "
     "one of the two N x N products. ms: the median of calls after a first one, or of one call "
     "where that took long. MB (10^6 bytes): the peak beyond inputs and weights. The paper's "
-    "figures are of one GPU, theirs in MB as its allocator counts."
+    "ms and MB are of one GPU."
 )
 NETWORKS_NOTE = (
     "GFLOPs: one image's forward pass with the blocks in the plain form, by PyTorch's counter. "
