@@ -1,5 +1,6 @@
 # make repro   the whole experiment      make test   the tests         make ui   MLflow's pages
-# make lint    style and types           make lock   renew the lock file
+# make bench   the blocks' speed          make lint   style and types
+# make lock    renew the lock file
 
 PYTHON ?= python3
 PORT ?= 5000
@@ -8,7 +9,7 @@ STAMP := .venv/installed
 export MLFLOW_DISABLE_TELEMETRY = true
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup repro test lint ui lock
+.PHONY: setup repro test bench lint ui lock
 setup: $(STAMP)
 
 # uv comes from the lock file too, so every package that is installed has its hash checked.
@@ -25,6 +26,9 @@ repro: setup
 
 test: setup
 	pytest
+
+bench: setup
+	pytest --benchmark-enable --benchmark-columns=median,rounds -s -o python_files='bench_*.py' tests/benchmarks
 
 lint: setup
 	ruff check .

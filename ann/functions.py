@@ -117,8 +117,9 @@ class ProjectAndAdd(Function):
         d_right = left.transpose(1, 2) @ g
         d_weight, d_bias = parameters(x, grad, True)
         # The norm's backward made `grad` for this function alone: its memory becomes d_x's.
+        transposed = weight.T.contiguous()
         for part in g.flatten(0, 1).split(PART):
-            part.copy_(rows(convolve(part.T[None, :, :, None], weight.T))[0])
+            part.copy_(rows(convolve(part.T[None, :, :, None], transposed))[0])
         return grad, None, d_weight, d_bias, d_left, d_right
 
 
@@ -161,9 +162,10 @@ class NormReLU(Function):
             return zip(*(m.split(max(1, CHUNK // x.shape[1])) for m in matrices), strict=True)
 
         def masked(piece: Tensor, g: Tensor) -> Tensor:
+            g = g.to(slope.dtype)
             if not ctx.relu:
-                return g.to(slope.dtype)
-            return g * (torch.addcmul(offset, piece, slope) > 0)
+                return g
+            return torch.ops.aten.threshold_backward(g, torch.addcmul(offset, piece, slope), 0)
 
         d_bias, dot = torch.zeros_like(mean), torch.zeros_like(mean)
         for piece, g in pieces(xs, gs):

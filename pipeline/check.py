@@ -1,12 +1,16 @@
 """Stage check: refuse a wrong params.yaml, a missing dataset folder or checkpoint before any work.
 
-python -m pipeline.check
+    python -m pipeline.check
+
+Writes what all trainings, and all evaluations, take from params.yaml under data/settings. They
+depend on these files: their values would otherwise stand in dvc.lock once for each run, and DVC
+reads and writes the whole of dvc.lock after every stage.
 """
 
 from pathlib import Path
 
 from pipeline.common import cli, params
-from pipeline.common.files import whole_file
+from pipeline.common.files import whole_file, write_json
 
 EMBEDDED = Path("data/embedded")  # what the scene stage makes
 CHECKED = Path("data/checked.txt")  # always the same, so that what follows is not invalidated
@@ -26,6 +30,8 @@ def main() -> None:
                 f"checkpoints.{name}.file is {given.file!r}; there is no such file; allowed is a "
                 f"network's .pth or .safetensors file"
             )
+    for stage, values in params.by_stage(settings).items():
+        write_json(params.SETTINGS / f"{stage}.json", values)
     with whole_file(CHECKED) as partial:
         partial.write_text("params.yaml is valid\n")
 

@@ -96,6 +96,7 @@ def main() -> None:
     if len(sys.argv) != 3:
         raise cli.InputError("usage: python -m pipeline.evaluate VARIANT SEED")
     variant, seed = params.variant_and_seed(settings, *sys.argv[1:])
+    params.require_checked(settings, "evaluate")
     paths = RunPaths(settings.profile, variant, seed)
     result = score(paths.weights, folder(settings.profile), settings.active.evaluate, paths.name)
     write_json(paths.scores, result)

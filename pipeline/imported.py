@@ -47,6 +47,7 @@ def main() -> None:
     if name not in settings.checkpoints:
         allowed = ", ".join(settings.checkpoints) or "none, for params.yaml lists no checkpoints"
         raise cli.InputError(f"checkpoint is {name!r}; allowed are {allowed}")
+    params.require_checked(settings, "evaluate")
     given = settings.checkpoints[name]
     paths, data = RunPaths(settings.profile, name, None), folder(settings.profile)
     convert(name, given, data, paths.weights)

@@ -193,6 +193,7 @@ def main() -> None:
     if len(sys.argv) != 3:
         raise cli.InputError("usage: python -m pipeline.train VARIANT SEED")
     variant, seed = params.variant_and_seed(settings, *sys.argv[1:])
+    params.require_checked(settings, "train")
     train = settings.active.train
     data = folder(settings.profile)
     if not (data / MANIFEST).exists():

@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.common.cli import InputError
 from pipeline.common.combinations import problems
+from pipeline.common.files import read_json
 
 PARAMS_FILE = Path("params.yaml")
+SETTINGS = Path("data/settings")  # a file for each of `by_stage`
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -266,6 +268,22 @@ def load(path: Path = PARAMS_FILE) -> Params:
     for problem in problems(params):
         raise InputError(f"{path}: {problem}")
     return params
+
+
+def by_stage(params: Params) -> dict[str, Any]:
+    """The values that all runs of a stage have in common, as the check stage writes them."""
+    profile = params.active.model_dump(mode="json")
+    return {
+        "train": {"network": profile["network"], "train": profile["train"]},
+        "evaluate": profile["evaluate"],
+    }
+
+
+def require_checked(params: Params, stage: str) -> None:
+    """Refuse values of `by_stage` that the check stage has not seen: DVC knows only what it saw."""
+    file = SETTINGS / f"{stage}.json"
+    if not file.exists() or read_json(file) != by_stage(params)[stage]:
+        raise InputError(f"{PARAMS_FILE} and {file} differ; run `dvc repro check` first")
 
 
 def variant_and_seed(params: Params, variant: str, seed: str) -> tuple[str, int]:
