@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from pipeline import warm
 from pipeline.common import cli, params
 from pipeline.common.cli import InputError
 from pipeline.common.progress import Reporter
@@ -78,6 +79,7 @@ class Pool:
 
     runs: list[str]
     jobs: int
+    environment: dict[str, str]
     done: int = 0
     reasons: dict[str, str] = field(default_factory=dict)
     current: dict[int, str] = field(default_factory=dict)
@@ -112,7 +114,7 @@ class Pool:
                 raise
 
     def _worker(self, take: Callable[[], list[str]], number: int) -> None:
-        environment = dict(os.environ)
+        environment = {**os.environ, **self.environment}
         if gpus := _gpus():
             devices = (os.environ.get("CUDA_VISIBLE_DEVICES") or "").split(",")
             device = devices[number % gpus] if devices != [""] else str(number % gpus)
@@ -176,9 +178,10 @@ def main() -> None:
         raise InputError(f"--jobs is {jobs}; allowed is 1 or more")
     dvc("repro", "--quiet", "prepare")
     changed = stale()
-    pool = Pool(runs_to_do(settings, changed), jobs)
-    if pool.runs:
-        pool.work()
+    with warm.server() as environment:
+        pool = Pool(runs_to_do(settings, changed), jobs, environment)
+        if pool.runs:
+            pool.work()
     for run, reason in pool.reasons.items():
         print(f"{run} failed, see {LOGS}: {reason}", file=sys.stderr)
     if pool.reasons:
