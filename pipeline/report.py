@@ -72,7 +72,11 @@ def _source(result: Result) -> dict[str, Any]:
 
 def cost_tables(folder: Path, results: Results, published: dict[str, Any]) -> dict[str, str]:
     """Write the tables of what blocks and networks cost; returns their parts of the page."""
-    blocks = efficiency.blocks(efficiency.read(EFFICIENCY), published["efficiency"])
+    files = efficiency.read(EFFICIENCY)
+    if not files or not NETWORKS.exists():
+        how = "`dvc repro efficiency networks` measures it, then `dvc repro -s report` shows it."
+        return {"efficiency": f"Not measured. {how}"}
+    blocks = efficiency.blocks(files, published["efficiency"])
     words = f"{efficiency.worth(blocks)}\n\n{efficiency.EFFICIENCY_NOTE}"
     notes = f"{words}\n\n{tables.DAGGER_NOTE}"
     table = tables.write(blocks, folder / "efficiency", notes, efficiency.blocks_shown)

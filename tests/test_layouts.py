@@ -252,6 +252,7 @@ def test_a_checkpoint_is_scored_told_of_and_exported(
         check.main()
     file = Path("released.pth")
     torch.save({"state_dict": {f"module.{name}": t for name, t in tensors.items()}}, file)
+    check.main()
     command(monkeypatch, imported, "released")
 
     with torch.inference_mode():
@@ -303,6 +304,8 @@ def test_a_checkpoint_that_does_not_fit_the_data_is_refused(
         make_workplace(tmp_path / name, classes, images)
         monkeypatch.chdir(tmp_path / name)
         monkeypatch.setattr(checkpoint, "read_tensors", lambda _: random_tensors("authors"))
+        Path("released.pth").touch()
+        check.main()
         with pytest.raises(InputError, match=sentence):
             command(monkeypatch, imported, "released")
         with pytest.raises(InputError, match="checkpoint is 'other'; allowed are released"):

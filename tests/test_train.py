@@ -127,5 +127,8 @@ def test_a_killed_training_ends_with_the_same_weights(clone: Clone) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run(clone: Clone) -> None:
     clone.edit("lr: 0.005", "lr: 1.0e+30")
     told = clone.run("python", "-m", "pipeline.train", "baseline", "0", ok=False)
+    assert "data/settings/train.json differ; run `dvc repro check` first" in told
+    clone.run("dvc", "repro", "prepare")
+    told = clone.run("python", "-m", "pipeline.train", "baseline", "0", ok=False)
     assert re.search(r"baseline-0: the loss is (nan|inf) at iteration \d+, learning rate", told)
     assert not (clone.path / "weights/embedded/baseline-0.safetensors").exists()
