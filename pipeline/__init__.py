@@ -2,7 +2,7 @@
 
 import os
 
-if address := os.environ.get("ANN_WARM"):  # `make repro` runs the stages, see pipeline.warm
-    from pipeline.warm import hand_over
+if address := os.environ.get("ANN_WARM"):  # `make repro` runs the stages, see pipeline.common.warm
+    from pipeline.common.warm import hand_over
 
     hand_over(address)

@@ -21,8 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from pipeline import warm
-from pipeline.common import cli, params
+from pipeline.common import cli, params, warm
 from pipeline.common.cli import InputError
 from pipeline.common.progress import Reporter
 

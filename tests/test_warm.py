@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from pipeline import warm
+from pipeline.common import warm
 from tests.conftest import Clone
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="stages start warm on Linux only")
@@ -29,7 +29,7 @@ def forks() -> list[psutil.Process]:
     return [
         fork
         for process in psutil.Process().children()
-        if "pipeline.warm" in process.cmdline()
+        if "pipeline.common.warm" in process.cmdline()
         for fork in process.children()
     ]
 

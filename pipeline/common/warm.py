@@ -33,7 +33,7 @@ def server() -> Iterator[dict[str, str]]:
         return
     with tempfile.TemporaryDirectory() as folder:
         address = str(Path(folder) / "socket")
-        command = [sys.executable, "-m", "pipeline.warm", address]
+        command = [sys.executable, "-m", "pipeline.common.warm", address]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         try:
             yield {VARIABLE: address}
