@@ -78,7 +78,6 @@ class Pool:
 
     runs: list[str]
     jobs: int
-    environment: dict[str, str]
     done: int = 0
     reasons: dict[str, str] = field(default_factory=dict)
     current: dict[int, str] = field(default_factory=dict)
@@ -97,11 +96,11 @@ class Pool:
                 del todo[: len(share)]
                 return share
 
-        workers = [
-            threading.Thread(target=self._worker, args=(take, i), daemon=True)
-            for i in range(min(self.jobs, total))
-        ]
-        with Reporter("train and evaluate", total) as reporter:
+        with warm.server() as started, Reporter("train and evaluate", total) as reporter:
+            workers = [
+                threading.Thread(target=self._worker, args=(take, i, started), daemon=True)
+                for i in range(min(self.jobs, total))
+            ]
             for worker in workers:
                 worker.start()
             try:
@@ -112,8 +111,8 @@ class Pool:
                 self._stop()
                 raise
 
-    def _worker(self, take: Callable[[], list[str]], number: int) -> None:
-        environment = {**os.environ, **self.environment}
+    def _worker(self, take: Callable[[], list[str]], number: int, started: dict[str, str]) -> None:
+        environment = {**os.environ, **started}
         if gpus := _gpus():
             devices = (os.environ.get("CUDA_VISIBLE_DEVICES") or "").split(",")
             device = devices[number % gpus] if devices != [""] else str(number % gpus)
@@ -148,9 +147,8 @@ class Pool:
                 self.done += len(seen) > 1
             if line.lower().startswith("error") and seen:
                 self.reasons.setdefault(seen[-1], line.strip())
-        if process.wait():
-            for run in [] if self.reasons.keys() & set(share) else share:
-                self.reasons[run] = f"DVC ended with {process.returncode}"
+        if process.wait() and not self.reasons.keys() & set(share):
+            self.reasons |= dict.fromkeys(share, f"DVC ended with {process.returncode}")
         self.done += len(share) - max(0, len(seen) - 1)
         self.current.pop(number, None)
         self.active.pop(number, None)
@@ -177,10 +175,9 @@ def main() -> None:
         raise InputError(f"--jobs is {jobs}; allowed is 1 or more")
     dvc("repro", "--quiet", "prepare")
     changed = stale()
-    with warm.server() as environment:
-        pool = Pool(runs_to_do(settings, changed), jobs, environment)
-        if pool.runs:
-            pool.work()
+    pool = Pool(runs_to_do(settings, changed), jobs)
+    if pool.runs:
+        pool.work()
     for run, reason in pool.reasons.items():
         print(f"{run} failed, see {LOGS}: {reason}", file=sys.stderr)
     if pool.reasons:

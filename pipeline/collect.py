@@ -42,7 +42,7 @@ def main() -> None:
     runs = len(lines)
     for name, given in settings.checkpoints.items():
         paths = RunPaths(settings.profile, name, None)
-        if not (paths.record.exists() and paths.scores.exists()):
+        if not paths.is_finished:
             continue
         record, scores = read_json(paths.record), read_json(paths.scores)
         if record["checkpoint"] == given.model_dump():

@@ -92,11 +92,7 @@ def score(file: Path, data: Path, protocol: params.Evaluate, name: str) -> dict[
 
 
 def main() -> None:
-    settings = params.load()
-    if len(sys.argv) != 3:
-        raise cli.InputError("usage: python -m pipeline.evaluate VARIANT SEED")
-    variant, seed = params.variant_and_seed(settings, *sys.argv[1:])
-    params.require_checked(settings, "evaluate")
+    settings, variant, seed = params.load_run("evaluate", sys.argv[1:])
     paths = RunPaths(settings.profile, variant, seed)
     result = score(paths.weights, folder(settings.profile), settings.active.evaluate, paths.name)
     write_json(paths.scores, result)

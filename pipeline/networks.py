@@ -14,7 +14,7 @@ from itertools import product
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ann import Ohem, SegmentationNetwork, segmentation_loss
+from ann import SegmentationNetwork
 from pipeline import datasets
 from pipeline.common import checkpoint, cli, params, provenance
 from pipeline.common.files import write_json
@@ -22,7 +22,7 @@ from pipeline.common.paths import NETWORKS
 from pipeline.common.progress import Reporter
 from pipeline.measuring import clock
 from pipeline.measuring.process import MEASURED, Row, fresh, series
-from pipeline.training.recipe import make_optimizer
+from pipeline.training.recipe import make_optimizer, training_loss
 from pipeline.training.run import resolve_precision
 
 PASSES = ("forward", "step")
@@ -105,13 +105,13 @@ def call_of(job: Row, size: tuple[int, int]) -> clock.Call:
         with autocast():
             logits, aux = network(images, keys)
         assert aux is not None  # in training
-        loss, _ = segmentation_loss(
+        loss = training_loss(
+            settings.loss,
             logits.float(),
             aux.float(),
             labels,
-            aux_weight=settings.loss.aux_weight,
-            ohem=Ohem(**settings.loss.ohem.model_dump()) if settings.loss.ohem else None,
-            at_labels=settings.loss.at_labels,
+            class_weights=None,  # known only with a dataset
+            align_corners=network.align_corners,
         )
         optimizer.zero_grad()
         loss.backward()

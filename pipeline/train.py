@@ -20,7 +20,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from ann import Ohem, segmentation_loss
 from pipeline.common import checkpoint, cli, params, tracking
 from pipeline.common.files import read_json, whole_file, write_json
 from pipeline.common.paths import RunPaths
@@ -28,7 +27,7 @@ from pipeline.common.progress import Reporter
 from pipeline.inputs.loader import Numbered, batches
 from pipeline.inputs.store import Store
 from pipeline.prepare import MANIFEST, folder
-from pipeline.training.recipe import class_weights, make_optimizer, poly_lr
+from pipeline.training.recipe import class_weights, make_optimizer, poly_lr, training_loss
 from pipeline.training.run import Run, check_maps, describe, resolve_precision
 from pipeline.training.weights import load_backbone
 
@@ -75,18 +74,15 @@ class Training:
             checkpoint.save(self._state, tensors | {"losses": self.losses}, iteration=iteration)
 
     def step(self, iteration: int, images: Tensor, labels: Tensor, keys: Tensor) -> None:
-        settings = self.run.train
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr(iteration)
         logits, aux_logits = self.model(images, keys)
-        loss, _ = segmentation_loss(
+        loss = training_loss(
+            self.run.train.loss,
             logits,
             aux_logits,
             labels,
-            aux_weight=settings.loss.aux_weight,
             class_weights=self.weights,
-            ohem=Ohem(**settings.loss.ohem.model_dump()) if settings.loss.ohem else None,
-            at_labels=settings.loss.at_labels,
             align_corners=self.run.network["align_corners"],
         )
         self.optimizer.zero_grad()
@@ -189,11 +185,7 @@ def make_fabric(settings: params.Train) -> tuple[Fabric, str]:
 
 
 def main() -> None:
-    settings = params.load()
-    if len(sys.argv) != 3:
-        raise cli.InputError("usage: python -m pipeline.train VARIANT SEED")
-    variant, seed = params.variant_and_seed(settings, *sys.argv[1:])
-    params.require_checked(settings, "train")
+    settings, variant, seed = params.load_run("train", sys.argv[1:])
     train = settings.active.train
     data = folder(settings.profile)
     if not (data / MANIFEST).exists():

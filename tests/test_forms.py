@@ -41,7 +41,7 @@ def results(
     object.__setattr__(block.options, "form", form)
     inputs = [x.clone().requires_grad_() for x in inputs]
     block.zero_grad()
-    y = block(*inputs, **({} if len(inputs) > 1 else {"low": None}), keys=keys)
+    y = block(*inputs, keys=keys)
     weight = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape).sin()
     (y * weight).sum().backward()
     gradients = {f"d {name}": p.grad for name, p in block.named_parameters()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from pipeline.common.cli import InputError
 from pipeline.common.combinations import problems
@@ -19,6 +19,7 @@ SETTINGS = Path("data/settings")  # a file for each of `by_stage`
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Size = Annotated[tuple[Count, Count], Field(strict=False)]  # height, width
 Range = Annotated[tuple[Positive, Positive], Field(strict=False)]  # YAML has lists, not tuples
@@ -54,18 +55,9 @@ class Options(Choices):
     form: Literal["fast", "plain"]
 
 
-class OwnOptions(Strict):
-    """The options in which a variant differs from its profile."""
-
-    normalization: Literal["softmax", "rescaling", "none"] | None = None
-    output: Literal["concat", "residual"] | None = None
-    share_query_key: bool | None = None
-    share_key_value: bool | None = None
-    embedding_norm: bool | None = None
-    scale: bool | None = None
-    zero_init: bool | None = None
-    bias: bool | None = None
-    form: Literal["fast", "plain"] | None = None
+# The options in which a variant differs from its profile: any of them.
+_OWN: Any = {name: (field.annotation, None) for name, field in Options.model_fields.items()}
+OwnOptions: Any = create_model("OwnOptions", __base__=Strict, **_OWN)
 
 
 class Network(Strict):
@@ -83,7 +75,7 @@ class Network(Strict):
     aux_channels: Count
     pixels: Pixels
     align_corners: bool
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Dropout
     options: Options
 
 
@@ -99,7 +91,7 @@ class Variant(Strict):
     channels: Count | None = None
     key_channels: Count | None = None
     value_channels: Count | None = None
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    dropout: Dropout | None = None
     options: OwnOptions | None = None
 
 
@@ -284,6 +276,16 @@ def require_checked(params: Params, stage: str) -> None:
     file = SETTINGS / f"{stage}.json"
     if not file.exists() or read_json(file) != by_stage(params)[stage]:
         raise InputError(f"{PARAMS_FILE} and {file} differ; run `dvc repro check` first")
+
+
+def load_run(stage: str, words: list[str]) -> tuple[Params, str, int]:
+    """The settings, variant and seed of `python -m pipeline.STAGE VARIANT SEED`, all checked."""
+    params = load()
+    if len(words) != 2:
+        raise InputError(f"usage: python -m pipeline.{stage} VARIANT SEED")
+    variant, seed = variant_and_seed(params, *words)
+    require_checked(params, stage)
+    return params, variant, seed
 
 
 def variant_and_seed(params: Params, variant: str, seed: str) -> tuple[str, int]:

@@ -43,11 +43,15 @@ class RunPaths(NamedTuple):
     def scores(self) -> Path:
         return self.folder / "scores.json"
 
+    @property
+    def is_finished(self) -> bool:
+        return self.record.exists() and self.scores.exists()
+
 
 def finished(settings: Params) -> Iterator[RunPaths]:
     """The active profile's runs that are trained and scored, in the order of params.yaml."""
     for variant in settings.variants:
         for seed in settings.seeds:
             paths = RunPaths(settings.profile, variant, seed)
-            if paths.record.exists() and paths.scores.exists():
+            if paths.is_finished:
                 yield paths

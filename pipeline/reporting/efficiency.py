@@ -11,7 +11,7 @@ import pandas as pd
 from ann.cost import authors_count
 from pipeline.common.files import read_json
 from pipeline.reporting.results import Results
-from pipeline.reporting.tables import DAGGER
+from pipeline.reporting.tables import dagger
 
 Row = dict[str, Any]
 PASSES = {"forward": "fwd", "forward+backward": "fwd+bwd"}
@@ -128,8 +128,7 @@ def blocks_shown(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _number(value: float, digits: int, status: str = "") -> str:
-    mark = DAGGER if status == "transcribed" else ""
-    return "" if math.isnan(value) else f"{value:.{digits}f}{mark}"
+    return "" if math.isnan(value) else f"{value:.{digits}f}{dagger(status)}"
 
 
 def _why(status: str, limit: float) -> str:
@@ -145,7 +144,8 @@ def worth(frame: pd.DataFrame) -> str:
     for (device, precision), rows in frame.groupby(["device", "precision"], sort=False):
         for short in PASSES.values():
             lines.append(f"- {device}, {precision}, {short}: {_verdict(rows, short)}")
-    return "\n".join(["Is APNB still worth it against NB with fused attention?", "", *lines])
+    question = "Is APNB still worth it against NB with fused attention?"
+    return "\n".join([f"{question} A gain is a ratio above {WORTH}.", "", *lines])
 
 
 def _verdict(rows: pd.DataFrame, short: str) -> str:

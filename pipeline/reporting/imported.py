@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.check import EMBEDDED
 from pipeline.common.params import Params
-from pipeline.reporting.tables import DAGGER, UNMEASURED
+from pipeline.reporting.tables import UNMEASURED, dagger
 
 NOTE = (
     "Checkpoints that others trained, evaluated here: whole images, one scale, one confusion "
@@ -68,7 +68,7 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
     def number(value: Any, form: str, missing: str = "") -> str:
         return missing if pd.isna(value) else format(value, form)
 
-    mark = frame["published_status"].map(lambda status: DAGGER if status == "transcribed" else "")
+    mark = frame["published_status"].map(dagger)
     columns = {
         "checkpoint": frame["checkpoint"],
         "layout": frame["layout"],

@@ -27,6 +27,11 @@ _NAMES = {"common": "common fusion", "fnb": "FNB", "afnb": "AFNB", "nb": "NB", "
 _PUBLISHED_NAMES = {"common": "common_fusion"}
 
 
+def dagger(status: str) -> str:
+    """The mark of a published figure that was not yet checked against its source."""
+    return DAGGER if status == "transcribed" else ""
+
+
 def label(variant: Variant) -> str:
     """The row's name in the paper's ablation."""
     parts = [_NAMES[p] for p in (variant.fusion, variant.context) if p != "none"]
@@ -120,7 +125,7 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
         return "" if pd.isna(value) else f"{value:+.1f}"
 
     def paper(row: dict[Any, Any]) -> str:
-        mark = DAGGER if row["published_status"] == "transcribed" else ""
+        mark = dagger(row["published_status"])
         return "" if pd.isna(row["published"]) else f"{row['published']:.1f}{mark}"
 
     columns: dict[str, list[str]] = {"variant": [r["variant"] for r in values]}

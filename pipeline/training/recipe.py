@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ann import Ohem, segmentation_loss
 from pipeline.common import params
 from pipeline.common.cli import InputError
 
@@ -29,6 +30,29 @@ def class_weights(loss: params.Loss, manifest: dict[str, Any]) -> Tensor | None:
         return torch.tensor(loss.class_weights)
     pixels = torch.tensor(list(manifest["splits"]["train"]["pixels"].values()), dtype=torch.float64)
     return ((1 / (pixels / pixels.sum() + 1e-3)) ** loss.class_weights.power).float()
+
+
+def training_loss(
+    loss: params.Loss,
+    logits: Tensor,
+    aux_logits: Tensor,
+    labels: Tensor,
+    *,
+    class_weights: Tensor | None,
+    align_corners: bool,
+) -> Tensor:
+    """L_final + aux_weight L_Stage4 as the settings say."""
+    total, _ = segmentation_loss(
+        logits,
+        aux_logits,
+        labels,
+        aux_weight=loss.aux_weight,
+        class_weights=class_weights,
+        ohem=Ohem(**loss.ohem.model_dump()) if loss.ohem else None,
+        at_labels=loss.at_labels,
+        align_corners=align_corners,
+    )
+    return total
 
 
 def make_optimizer(model: nn.Module, settings: params.Optimizer) -> Optimizer:

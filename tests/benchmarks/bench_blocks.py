@@ -1,8 +1,8 @@
 """`make bench`: the fast form against the plain one, side by side in one process.
 
 Both forms take turns, so that a slow moment of the machine meets both. The ratio of the medians is
-printed with each case and stands in the benchmark's extra_info, as does the peak of the tensors'
-memory that PyTorch's profiler counts, inputs and their gradients' buffers left out.
+printed with each case and stands in the benchmark's extra_info, as does that of the peaks of the
+tensors' memory that PyTorch's profiler counts, beyond inputs and weights.
 """
 
 import time
