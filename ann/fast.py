@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ann.functions import NormReLU, channels_last, image
+from ann.functions import NormReLU, channels_last
 from ann.maps import Map
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ def forward(block: "NonLocalBlock", x: Tensor, source: Tensor, keys: Tensor | No
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     with torch.autocast(device, enabled=False):  # the precision of each step is chosen here
-        high = Map(x.to(dtype))
-        low = high if source is x else Map(source.to(dtype))
+        fused = block.fuse is not None  # then the copy to channels last pays
+        high = Map(x.to(dtype), channels_last=fused)
+        low = high if source is x else Map(source.to(dtype), channels_last=fused)
         query = Map(embed(block.query, high))
         key, value = key_and_value(block, query, low, keys)
         left, right = factors(block, query.rows(), key, value)
@@ -157,7 +158,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, normalizatio
     large = query.shape[0] * query.shape[1] * key.shape[1] > LARGE
     if normalization != "softmax" or not (large or query.is_cuda):
         return similarity(query, key, scale, normalization) @ value
-    q, k, v = (t.to(query.dtype)[:, None] for t in (query, key, value))
+    q, k, v = (t.to(query.dtype).contiguous()[:, None] for t in (query, key, value))
     return F.scaled_dot_product_attention(q, k, v, scale=scale)[:, 0]
 
 
@@ -166,9 +167,7 @@ def combine(block: "NonLocalBlock", x: Map, left: Tensor, right: Tensor) -> Tens
     bias = block.output.bias
     assert bias is not None
     if block.fuse is None:
-        bias, right = bias.to(left.dtype), right.to(left.dtype)
-        y = torch.baddbmm(x.rows(), left, right) + bias
-        return image(y, *x.last.shape[2:])
+        return x.add(bias, left, right)
     conv, norm, *relu = block.fuse.children()
     assert isinstance(conv, nn.Conv2d)
     front, back = conv.weight.flatten(1).chunk(2, dim=1)  # F_1, F_2

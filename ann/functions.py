@@ -1,6 +1,6 @@
 """Operations of the fast form with a backward of their own, for what autograd would keep or copy.
 
-Maps are channels last, so that a map is a matrix of N rows, one a position.
+A map is a matrix of N rows, one a position; in channels-last memory its rows are contiguous.
 """
 
 from typing import Any
@@ -18,17 +18,24 @@ CHUNK = 1 << 18  # elements: a few pieces in float32 stay in a CPU's cache
 
 
 def rows(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, N, C), a view of a channels-last map."""
-    return x.permute(0, 2, 3, 1).flatten(1, 2)
+    """(B, C, H, W) -> (B, N, C), a view."""
+    if layout(x) is torch.channels_last:
+        return x.permute(0, 2, 3, 1).flatten(1, 2)
+    return x.flatten(2).transpose(1, 2)
 
 
 def image(x: Tensor, height: int, width: int) -> Tensor:
-    """(B, N, C) -> (B, C, H, W), a channels-last view."""
+    """(B, N, C) -> (B, C, H, W), a view."""
     return x.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
 
 def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def layout(x: Tensor) -> torch.memory_format:
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -46,25 +53,25 @@ class Project(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, last: Tensor, weight: Tensor, bias: Tensor | None
+        ctx: Any, x: Tensor, laid: Tensor, weight: Tensor, bias: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(x, weight)
-        ctx.has_bias = bias is not None
-        return convolve(last, weight, bias), x.view_as(x)
+        ctx.has_bias, ctx.layout = bias is not None, layout(laid)
+        return convolve(laid, weight, bias), x.view_as(x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, rest: Tensor | None) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        grad = channels_last(grad)
+        grad = grad.contiguous(memory_format=ctx.layout)
         d_weight, d_bias = parameters(x, grad, ctx.has_bias)
         if not ctx.needs_input_grad[0]:
             return None, None, d_weight, d_bias
         if rest is None:
             return convolve(grad, weight.T), None, d_weight, d_bias
-        total = rows(channels_last(rest))
-        total = total.baddbmm_(rows(grad), weight.expand(len(x), -1, -1))
-        return image(total, *x.shape[2:]), None, d_weight, d_bias
+        total = rest.contiguous(memory_format=ctx.layout)
+        rows(total).baddbmm_(rows(grad), weight.expand(len(x), -1, -1))
+        return total, None, d_weight, d_bias
 
 
 class Average(Function):
@@ -72,39 +79,66 @@ class Average(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, last: Tensor, down: Tensor, across: Tensor
+        ctx: Any, x: Tensor, laid: Tensor, down: Tensor, across: Tensor
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(down, across)
-        ctx.shape = x.shape
-        return average(last, down, across), x.view_as(x)
+        ctx.shape, ctx.layout = x.shape, layout(laid)
+        return average(laid, down, across), x.view_as(x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, rest: Tensor | None) -> tuple[Tensor | None, ...]:
         down, across = ctx.saved_tensors
         columns = (down.T @ grad.flatten(2)).unflatten(2, grad.shape[2:]).flatten(0, 1)
-        batch, channels, height, width = ctx.shape
-        if rest is None:
-            rest = grad.new_zeros(batch, height, width, channels).permute(0, 3, 1, 2)
-        rest = channels_last(rest)
-        total = rest.permute(0, 2, 3, 1).flatten(0, 1)  # (B H, W, C)
+        batch, height = ctx.shape[0], ctx.shape[2]
+        rest = grad.new_zeros(ctx.shape) if rest is None else rest
+        total = rest.contiguous(memory_format=ctx.layout)
+        total = total.permute(0, 2, 3, 1).flatten(0, 1)  # (B H, W, C)
         total = total.baddbmm_(across.T.expand(len(total), -1, -1), columns)
         return total.unflatten(0, (batch, height)).permute(0, 3, 1, 2), None, None, None
+
+
+class Add(Function):
+    """X + bias + left right, in X's memory layout.
+
+    x (B, C, H, W), bias (C,), left (B, N, R), right (B, R, C) -> (B, C, H, W).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, laid: Tensor, bias: Tensor, left: Tensor, right: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(left, right)
+        ctx.layout = layout(laid)
+        if ctx.layout is torch.channels_last:
+            return image(torch.baddbmm(rows(laid), left, right).add_(bias), *x.shape[2:])
+        y = torch.baddbmm(laid.flatten(2), right.transpose(1, 2), left.transpose(1, 2))
+        return y.add_(bias[:, None]).view_as(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        left, right = ctx.saved_tensors
+        # A copy, for the functions above add to it, and others may hold this gradient too.
+        grad = grad.clone(memory_format=ctx.layout)
+        g = rows(grad)
+        d_left, d_right = g @ right.transpose(1, 2), left.transpose(1, 2) @ g
+        return grad, None, g.sum((0, 1)), d_left, d_right
 
 
 class ProjectAndAdd(Function):
     """weight X + bias + left right in one map of size N x D, with nothing else of that size.
 
     x (B, C, H, W), weight (D, C), bias (D,), left (B, N, R), right (B, R, D) -> (B, D, H, W).
-    `last` is x in channels-last memory; x itself is what backward keeps. D is C.
+    `laid` is x in channels-last memory; x itself is what backward keeps. D is C.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, last: Tensor, weight: Tensor, bias: Tensor, left: Tensor, right: Tensor
+        ctx: Any, x: Tensor, laid: Tensor, weight: Tensor, bias: Tensor, left: Tensor, right: Tensor
     ) -> Tensor:
         ctx.save_for_backward(x, weight, left, right)
-        y = rows(channels_last(convolve(last, weight, bias)))
+        y = rows(channels_last(convolve(laid, weight, bias)))
         return image(y.baddbmm_(left, right), *x.shape[2:])
 
     @staticmethod
@@ -118,8 +152,9 @@ class ProjectAndAdd(Function):
         d_weight, d_bias = parameters(x, grad, True)
         # The norm's backward made `grad` for this function alone: its memory becomes d_x's.
         transposed = weight.T.contiguous()
-        for part in g.flatten(0, 1).split(PART):
-            part.copy_(rows(convolve(part.T[None, :, :, None], transposed))[0])
+        lines = grad.permute(0, 2, 3, 1).flatten(0, 1)  # (B H, W, C)
+        for part in lines.split(max(1, PART // lines.shape[1])):
+            part.copy_(convolve(part.permute(2, 0, 1)[None], transposed)[0].permute(1, 2, 0))
         return grad, None, d_weight, d_bias, d_left, d_right
 
 
