@@ -1,19 +1,37 @@
 """Augmentation and the order of the samples are pure functions of (seed, iteration, slot)."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2.functional import resize
 
-from pipeline.common.params import Augment
+from pipeline.common.params import Augment, Distortion
 from pipeline.datasets import IGNORE
+from pipeline.datasets.base import BACKGROUND
 from pipeline.inputs.augment import augment
+from pipeline.inputs.colour import distort
 from pipeline.inputs.loader import Batch, Numbered, batches, sample_index
 from pipeline.inputs.store import Sample, Store, Writer
 
-RECIPE = Augment(scale=(0.5, 2.0), aspect=(0.9, 1.1), crop=(20, 24), hflip=0.5, brightness=10)
+STILL = Augment(
+    scale=(1.0, 1.0),
+    aspect=(1.0, 1.0),
+    crop=(16, 30),
+    max_class_share=None,
+    hflip=0.0,
+    brightness=0,
+    distortion=None,
+)
+DISTORTION = Distortion(brightness=32.0, contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=36.0)
+MOVED: dict[str, Any] = {"scale": (0.5, 2.0), "aspect": (0.9, 1.1)}
+RECIPE = STILL.model_copy(
+    update={**MOVED, "crop": (20, 24), "hflip": 0.5, "brightness": 10, "distortion": DISTORTION}
+)
 
 
 @pytest.fixture
@@ -64,43 +82,72 @@ def test_images_come_channels_last(store: Store) -> None:
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_background_is_not_trained(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "train")
+    label = np.full((16, 30), BACKGROUND, np.uint8)
+    label[:3] = 2
+    writer.add("sample", Sample(np.zeros((16, 30, 3), np.uint8), label))
+    writer.close()
+    samples = Numbered(Store(tmp_path, "train"), STILL, 0)
+    (batch,) = batches(samples, batch_size=2, start=0, stop=1)
+    assert batch.labels.unique().tolist() == [2, IGNORE]
+
+
 def test_a_crop_of_the_whole_image_is_the_image(store: Store) -> None:
-    still = Augment(scale=(1.0, 1.0), aspect=(1.0, 1.0), crop=(16, 30), hflip=0.0, brightness=0)
-    result = augment(store[0], still, np.random.default_rng(0))
+    result = augment(store[0], STILL, np.random.default_rng(0))
     assert np.array_equal(result.image, store[0].image)
     assert np.array_equal(result.label, store[0].label)
 
 
-def test_window_first_equals_resize_then_crop() -> None:
+def picture(size: tuple[int, int]) -> Sample:
+    """A smooth image and a label of noise."""
     rng = np.random.default_rng(1)
-    size = (90, 140)
     smooth = Image.fromarray(rng.integers(0, 256, (4, 6, 3)).astype(np.uint8))
     image = np.asarray(smooth.resize(size[::-1], Image.Resampling.BICUBIC))
-    label = rng.integers(0, 19, size).astype(np.uint8)
-    recipe = RECIPE.model_copy(update={"hflip": 0.0, "brightness": 0, "crop": (40, 40)})
-    for seed in range(30):
-        result = augment(Sample(image, label), recipe, np.random.default_rng(seed))
+    return Sample(image, rng.integers(0, 19, size).astype(np.uint8))
+
+
+def test_window_first_equals_resize_then_crop() -> None:
+    sample, crop = picture((192, 320)), (70, 80)  # sizes of whole steps, so that all is exact
+    recipe = STILL.model_copy(update={**MOVED, "crop": crop})
+    whole_steps = set()
+    for seed in range(40):
+        result = augment(sample, recipe, np.random.default_rng(seed))
         draw = np.random.default_rng(seed)
         scale, aspect = draw.uniform(0.5, 2.0), draw.uniform(0.9, 1.1) ** 0.5
-        height, width = round(90 * scale / aspect), round(140 * scale * aspect)
+        steps = round(64 * scale / aspect), round(64 * scale * aspect)
+        size = [192 * steps[0] // 64, 320 * steps[1] // 64]
         top, left = (
-            int(where * (full - 40 + 1))
-            for where, full in zip(draw.random(2), (height, width), strict=True)
+            int(where * (full - wanted + 1))
+            for where, full, wanted in zip(draw.random(2), size, crop, strict=True)
         )
-        whole = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-        expected = np.asarray(whole.crop((left, top, left + 40, top + 40))).astype(int)
-        assert np.abs(result.image - expected).max() <= 1
+        image = torch.tensor(sample.image).permute(2, 0, 1)
+        resized = resize(image, size, InterpolationMode.BILINEAR, antialias=True)
+        expected = resized[:, top : top + 70, left : left + 80].permute(1, 2, 0).numpy()
+        assert np.abs(result.image.astype(int) - expected).max() <= 1
         nearest = (
             ((np.arange(full) + 0.5) * source / full).astype(int)
-            for full, source in ((height, 90), (width, 140))
+            for full, source in zip(size, (192, 320), strict=True)
         )
-        resized = label[np.ix_(*nearest)]
-        assert np.array_equal(result.label, resized[top : top + 40, left : left + 40])
+        whole = sample.label[np.ix_(*nearest)]
+        assert np.array_equal(result.label, whole[top : top + 70, left : left + 80])
+        whole_steps.add(steps)
+    assert len(whole_steps) > 30
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (75, 101)])
+def test_any_size_gives_the_crop(size: tuple[int, int]) -> None:
+    sample = Sample(np.full((*size, 3), 7, np.uint8), np.ones(size, np.uint8))
+    recipe = STILL.model_copy(update={**MOVED, "scale": (0.01, 3.0), "crop": (40, 50)})
+    for seed in range(30):
+        image, label = augment(sample, recipe, np.random.default_rng(seed))
+        assert (image.shape, label.shape) == ((40, 50, 3), (40, 50))
+        assert np.array_equal((image == 7).all(axis=2), label != IGNORE)
 
 
 def test_what_lies_beyond_the_image_is_ignored() -> None:
     sample = Sample(np.full((10, 12, 3), 7, np.uint8), np.ones((10, 12), np.uint8))
-    small = Augment(scale=(1.0, 1.0), aspect=(1.0, 1.0), crop=(16, 20), hflip=0.0, brightness=0)
+    small = STILL.model_copy(update={"crop": (16, 20)})
     places = set()
     for seed in range(20):
         image, label = augment(sample, small, np.random.default_rng(seed))
@@ -115,7 +162,7 @@ def test_flip_and_brightness_move_image_and_label_alike() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(20, 200, (8, 9, 3)).astype(np.uint8)
     sample = Sample(image, image[..., 0])
-    recipe = Augment(scale=(1.0, 1.0), aspect=(1.0, 1.0), crop=(8, 9), hflip=1.0, brightness=10)
+    recipe = STILL.model_copy(update={"crop": (8, 9), "hflip": 1.0, "brightness": 10})
     shifts = set()
     for seed in range(30):
         result = augment(sample, recipe, np.random.default_rng(seed))
@@ -126,3 +173,40 @@ def test_flip_and_brightness_move_image_and_label_alike() -> None:
     assert min(shifts) >= -10
     assert max(shifts) <= 10
     assert len(shifts) > 5
+
+
+def test_a_crop_of_one_class_alone_is_drawn_again() -> None:
+    label = np.zeros((64, 256), np.uint8)
+    label[:, 200:] = np.arange(56) % 5
+    sample = Sample(np.zeros((64, 256, 3), np.uint8), label)
+    plain = STILL.model_copy(update={"crop": (64, 64)})
+    picky = plain.model_copy(update={"max_class_share": 0.75})
+
+    def shares(recipe: Augment) -> list[float]:
+        labels = [augment(sample, recipe, np.random.default_rng(s)).label for s in range(60)]
+        return [np.bincount(label.ravel()).max() / label.size for label in labels]
+
+    assert np.mean(np.array(shares(plain)) > 0.75) > 0.5
+    assert np.mean(np.array(shares(picky)) > 0.75) < 0.15
+
+
+def test_distortion_changes_each_property_alone() -> None:
+    image = picture((30, 40)).image
+    nothing: dict[str, Any] = {"brightness": 0, "contrast": (1, 1), "saturation": (1, 1), "hue": 0}
+
+    def mean_hsv(pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(pixels).convert("HSV")).astype(float).mean((0, 1))
+
+    for name, value in (("brightness", 32.0), ("contrast", (0.5, 1.5)), ("saturation", (0.5, 0.9))):
+        settings = Distortion(**{**nothing, name: value})
+        results = [distort(image, settings, np.random.default_rng(s)) for s in range(40)]
+        changed = [r for r in results if np.abs(r.astype(int) - image).max() > 3]
+        assert 8 < len(changed) < 32  # one half, by chance
+        if name == "saturation":
+            assert all(mean_hsv(r)[1] < mean_hsv(image)[1] for r in changed)
+            assert all(abs(mean_hsv(r)[2] - mean_hsv(image)[2]) < 2 for r in changed)
+    turned = Distortion(**{**nothing, "hue": 120.0})
+    red = np.full((4, 4, 3), (200, 0, 0), np.uint8)
+    hues = {tuple(distort(red, turned, np.random.default_rng(s))[0, 0]) for s in range(30)}
+    assert len(hues) > 8
+    assert all(max(h) > 195 and min(h) < 5 for h in hues)

@@ -14,11 +14,12 @@ from pipeline.datasets import DATASETS
 CITYSCAPES = DATASETS["cityscapes"]
 
 
-def test_confusion_matrix_is_the_loop() -> None:
+@pytest.mark.parametrize("side", [1, 6], ids=["noise", "regions"])
+def test_confusion_matrix_is_the_loop(side: int) -> None:
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 4, (2, 9, 7)).astype(np.uint8)
+    labels, predictions = rng.integers(0, 4, (2, 2, 9, 7)).astype(np.uint8)
     labels[rng.random(labels.shape) < 0.2] = 255
-    predictions = rng.integers(0, 4, labels.shape).astype(np.uint8)
+    labels, predictions = (x.repeat(side, 1).repeat(side, 2) for x in (labels, predictions))
     expected = np.zeros((4, 4), int)
     for true, predicted in zip(labels.flat, predictions.flat, strict=True):
         if true != 255:

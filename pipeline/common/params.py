@@ -120,12 +120,25 @@ class Loss(Strict):
     at_labels: bool
 
 
+class Distortion(Strict):
+    """mmsegmentation's photometric distortion; hue in degrees."""
+
+    brightness: Annotated[float, Field(ge=0, le=255)]
+    contrast: Range
+    saturation: Range
+    hue: Annotated[float, Field(ge=0, le=180)]
+
+
 class Augment(Strict):
+    """How a training sample differs from its file; max_class_share is that of a crop's pixels."""
+
     scale: Range
     aspect: Range
     crop: Size
+    max_class_share: Annotated[float, Field(gt=0, lt=1)] | None
     hflip: Fraction
     brightness: Annotated[int, Field(ge=0, le=255)]
+    distortion: Distortion | None
 
 
 class Train(Strict):

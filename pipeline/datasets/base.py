@@ -13,6 +13,7 @@ from pipeline.common.cli import InputError
 
 SPLITS = ("train", "val")
 IGNORE = IGNORE_INDEX
+BACKGROUND = 253  # in prepared labels: scored where the dataset has it, never trained
 UNKNOWN = 254  # in a lookup table: a value that must not occur in a label file
 
 

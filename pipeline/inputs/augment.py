@@ -1,67 +1,80 @@
-"""Augmentation of the released recipe: resize, crop, brightness, flip.
+"""Augmentation: resize, crop, colour and flip, each as the recipe's settings say.
 
-The crop's window is chosen first and only that window is resampled. All that is random comes
-from the generator, in a fixed order, so a sample is a function of (seed, iteration, slot).
+The crop's window is chosen first and only that window is read and resampled. All that is random
+comes from the generator, in a fixed order, so a sample is a function of (seed, iteration, slot).
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+import numpy.typing as npt
 
 from ann.network import IMAGENET_MEAN
 from pipeline.common.params import Augment
-from pipeline.datasets.base import IGNORE
-from pipeline.inputs.store import Sample
+from pipeline.datasets.base import BACKGROUND, IGNORE
+from pipeline.inputs.colour import distort, shift
+from pipeline.inputs.resample import STEPS, Span, nearest, resample, resized_size
+from pipeline.inputs.store import Pixels, Sample
 
-_BILINEAR = Image.Resampling.BILINEAR
 _PADDING = np.round(IMAGENET_MEAN).astype(np.uint8)  # zero after normalisation
+_TRIES = 10  # for a crop that is not of one class alone
+_Place = npt.NDArray[np.float64]  # in 0..1 of the room there is, down and across
 
 
 def augment(sample: Sample, settings: Augment, rng: np.random.Generator) -> Sample:
     """A crop of `settings.crop`, (height, width); beyond the image it is mean colour and IGNORE."""
     scale, aspect = rng.uniform(*settings.scale), math.sqrt(rng.uniform(*settings.aspect))
     place = rng.random(2)
-    shift = rng.integers(-settings.brightness, settings.brightness, endpoint=True)
+    change = int(rng.integers(-settings.brightness, settings.brightness, endpoint=True))
     flip = rng.random() < settings.hflip
 
-    height, width = sample.label.shape
-    size = max(1, round(height * scale / aspect)), max(1, round(width * scale * aspect))
-    image, label = _window(sample, size, settings.crop, place)
-    if shift:
-        image = (image.astype(np.int16) + shift).clip(0, 255).astype(np.uint8)
-    if flip:
-        image, label = image[:, ::-1], label[:, ::-1]
-    return Sample(image, label)
+    shape, crop = sample.label.shape, settings.crop
+    steps = [
+        max(round(STEPS * by), math.ceil(STEPS / size))  # a pixel is left in any case
+        for by, size in zip((scale / aspect, scale * aspect), shape, strict=True)
+    ]
+    spans = _spans(resized_size(shape, steps), crop, place)
+    label = nearest(sample.label, steps, spans)
+    if settings.max_class_share is not None:
+        for _ in range(_TRIES):
+            if _mixed(label, settings.max_class_share):
+                break
+            place = rng.random(2)
+            spans = _spans(resized_size(shape, steps), crop, place)
+            label = nearest(sample.label, steps, spans)
+    image = shift(resample(sample.image, steps, spans), change)
+    if settings.distortion is not None:
+        image = distort(image, settings.distortion, rng)
+    image, label = _padded(image, crop, place, _PADDING), _padded(label, crop, place, IGNORE)
+    return Sample(image[:, ::-1], label[:, ::-1]) if flip else Sample(image, label)
 
 
-def _window(
-    sample: Sample, size: tuple[int, int], crop: tuple[int, int], place: np.ndarray
-) -> Sample:
-    """The crop of the sample resized to `size`, at `place` in 0..1 of the room there is."""
-    if size == sample.label.shape == crop:
-        return sample
-    boxes = []  # for each axis: from and to in the resized image, and where that starts in the crop
-    for full, wanted, where in zip(size, crop, place, strict=True):
-        start = math.floor(where * (full - wanted + 1)) if full > wanted else 0
-        pad = math.floor(where * (wanted - full + 1)) if wanted > full else 0
-        boxes.append((start, start + min(full, wanted), pad))
-    (top, bottom, down), (left, right, across) = boxes
+def _spans(full: Sequence[int], crop: Sequence[int], place: _Place) -> list[Span]:
+    """For each axis, from where to where the crop reaches in the resized image."""
+    starts = [
+        math.floor(where * max(0, have - wanted + 1))
+        for have, wanted, where in zip(full, crop, place, strict=True)
+    ]
+    sizes = map(min, full, crop)
+    return [(start, start + size) for start, size in zip(starts, sizes, strict=True)]
 
-    rows, columns = (a / b for a, b in zip(sample.label.shape, size, strict=True))
-    box = (left * columns, top * rows, right * columns, bottom * rows)
-    window = (right - left, bottom - top)
-    image = np.asarray(Image.fromarray(sample.image).resize(window, _BILINEAR, box))
-    nearest = (
-        (np.arange(start, end) * 2 + 1) * source // (2 * full)  # exact, unlike a float box
-        for start, end, source, full in zip(
-            (top, left), (bottom, right), sample.label.shape, size, strict=True
-        )
+
+def _mixed(label: Pixels, share: float) -> bool:
+    """Whether no class has more than `share` of the pixels that have one."""
+    counts = np.bincount(label.ravel(), minlength=256)[:BACKGROUND]
+    return bool(0 < counts.max() <= share * counts.sum())
+
+
+def _padded(pixels: Pixels, crop: tuple[int, int], place: _Place, value: object) -> Pixels:
+    """The crop at its full size, what there is of the image anywhere within."""
+    if pixels.shape[:2] == crop:
+        return pixels
+    down, across = (
+        math.floor(where * (wanted - have + 1))
+        for have, wanted, where in zip(pixels.shape[:2], crop, place, strict=True)
     )
-    label = sample.label[np.ix_(*nearest)]
-    if label.shape == crop:
-        return Sample(image, label)
-    inside = slice(down, down + len(label)), slice(across, across + label.shape[1])
-    padded = Sample(np.tile(_PADDING, (*crop, 1)), np.full(crop, IGNORE, np.uint8))
-    padded.image[inside], padded.label[inside] = image, label
-    return padded
+    whole = np.empty((*crop, *pixels.shape[2:]), np.uint8)
+    whole[:] = value
+    whole[down : down + pixels.shape[0], across : across + pixels.shape[1]] = pixels
+    return whole

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.common.params import Augment
+from pipeline.datasets.base import BACKGROUND, IGNORE
 from pipeline.inputs.augment import augment
 from pipeline.inputs.store import Store
 
@@ -52,10 +53,12 @@ class Numbered(Dataset[tuple[np.ndarray, np.ndarray, int]]):
 
 
 def _collate(samples: list[tuple[np.ndarray, np.ndarray, int]]) -> Batch:
-    images, labels, keys = zip(*samples, strict=True)
+    images, stacked, keys = zip(*samples, strict=True)
+    labels = np.stack(stacked)
+    labels[labels == BACKGROUND] = IGNORE
     return Batch(
         torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2),
-        torch.from_numpy(np.stack(labels)).long(),
+        torch.from_numpy(labels).long(),
         torch.tensor(keys),
     )
 
