@@ -4,8 +4,8 @@ To add one (ADE20K, PASCAL Context): a module with a DATASET, and its line here.
 """
 
 from pipeline.datasets import camvid, cityscapes
-from pipeline.datasets.base import IGNORE, SPLITS, UNKNOWN, Dataset, Pair
+from pipeline.datasets.base import BACKGROUND, IGNORE, SPLITS, UNKNOWN, Dataset, Pair
 
 DATASETS: dict[str, Dataset] = {d.name: d for d in (cityscapes.DATASET, camvid.DATASET)}
 
-__all__ = ["DATASETS", "IGNORE", "SPLITS", "UNKNOWN", "Dataset", "Pair"]
+__all__ = ["BACKGROUND", "DATASETS", "IGNORE", "SPLITS", "UNKNOWN", "Dataset", "Pair"]
