@@ -90,13 +90,19 @@ def measure_block(job: Row) -> Row:
 
 
 def measure_operations(job: Row) -> Row:
-    """The seconds of each operation of a block's forward pass, in one call after a warm-up."""
+    """The seconds of each operation of a block's forward pass: of the call of median length."""
     clock.prepare(job["threads"])
     clock.need(job["estimated_bytes"], job["device"])
-    for size in (_warm_up(job), job["size"]):
-        block, maps = block_and_maps(job, size)
-        groups = operation_seconds(partial(block, *maps), job["device"], block.sampler)
-    return {"seconds": sum(groups.values()), "operations": groups}
+    block, maps = block_and_maps(job, _warm_up(job))
+    block(*maps)
+    block, maps = block_and_maps(job, job["size"])
+    calls: list[dict[str, float]] = []
+    spent = 0.0
+    while not calls or (len(calls) < job["repeats"] and spent < job["seconds"]):
+        calls.append(operation_seconds(partial(block, *maps), job["device"], block.sampler))
+        spent += sum(calls[-1].values())
+    groups = sorted(calls, key=lambda call: sum(call.values()))[len(calls) // 2]
+    return {"seconds": sum(groups.values()), "operations": groups, "repeats": len(calls)}
 
 
 def _warm_up(job: Row) -> tuple[int, int]:

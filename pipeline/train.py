@@ -20,7 +20,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from pipeline.common import checkpoint, cli, params, tracking
+from pipeline.common import checkpoint, cli, memory, params, tracking
 from pipeline.common.files import read_json, whole_file, write_json
 from pipeline.common.paths import RunPaths
 from pipeline.common.progress import Reporter
@@ -133,8 +133,8 @@ class Training:
         shutil.rmtree(self._state.parent, ignore_errors=True)
 
 
-def fit(training: Training, store: Store, record: dict[str, Any]) -> float:
-    """Train to the end; returns the seconds that this process spent on it."""
+def fit(training: Training, store: Store, record: dict[str, Any]) -> dict[str, Any]:
+    """Train to the end; returns what it took: seconds, iterations, peak bytes of the first step."""
     run, fabric = training.run, training.fabric
     total = run.train.iterations
     workers = 0 if fabric.device.type == "cpu" else min(8, (os.cpu_count() or 1) - 1)
@@ -149,10 +149,14 @@ def fit(training: Training, store: Store, record: dict[str, Any]) -> float:
     )
     training.model.train()
     began = saved = tracked = time.monotonic()
+    needed = 0
     title, shown = f"train {run.variant}-{run.seed}", fabric.is_global_zero
     with Reporter(title, total, training.start, shown) as reporter:
         for iteration, batch in enumerate(source, training.start):
+            before = memory.start_peak(run.device) if iteration == training.start else 0
             training.step(iteration, *(t.to(fabric.device, non_blocking=True) for t in batch))
+            if iteration == training.start:
+                needed = max(0, memory.peak(run.device) - before)
             done, now = iteration + 1, time.monotonic()
             save = now - saved > SAVE_SECONDS and done < total
             if save or done % FLUSH_ITERATIONS == 0 or done == total:
@@ -164,7 +168,12 @@ def fit(training: Training, store: Store, record: dict[str, Any]) -> float:
             if now - tracked > TRACK_SECONDS and fabric.is_global_zero:
                 tracking.attempt(record, training.curve(done))
                 tracked = time.monotonic()
-    return time.monotonic() - began
+    return {
+        "seconds": round(time.monotonic() - began, 2),
+        "iterations": total - training.start,
+        "peak_bytes": needed,
+        "memory_by": memory.counted_by(run.device),
+    }
 
 
 def make_fabric(settings: params.Train) -> tuple[Fabric, str]:
@@ -214,9 +223,7 @@ def main() -> None:
     record = describe(run)
     if training.start:
         fabric.print(f"{variant}-{seed}: goes on at iteration {training.start}")
-    seconds = fit(training, Store(data, "train"), record)
-    iterations = train.iterations - training.start
-    record["speed"] = {"seconds": round(seconds, 2), "iterations": iterations}
+    record["speed"] = fit(training, Store(data, "train"), record)
     training.finish(record)
 
 

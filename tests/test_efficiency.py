@@ -202,11 +202,13 @@ def test_a_prediction_stands_beside_what_happened() -> None:
     file = {"profile": "p", "crop": [8, 8], "iterations": 100, "limit": 5.0}
     file["networks"] = [r | {"pass": n} for r in (step, paper) for n in ("forward", "step")]
     run = type("Run", (), {})()
-    run.record = {"profile": "p", "speed": {"seconds": 30.0, "iterations": 50}}  # was resumed
+    speed = {"seconds": 30.0, "iterations": 50, "peak_bytes": 4e6}  # was resumed
+    run.record = {"profile": "p", "speed": speed}
     own, other = tables.networks(file, {"nb": [run]}).to_dict("records")
     assert own["step_images_a_second"] == 4
     assert own["predicted_seconds"] == 50
     assert own["trained_to_predicted"] == pytest.approx(1.2)
+    assert own["trained_mb"] == 4
     assert math.isnan(other["predicted_seconds"])
 
 

@@ -33,8 +33,8 @@ NETWORKS_NOTE = (
     "Images a second and MB (10^6 bytes, beyond inputs and weights): of the forward pass and of a "
     "training step. *predicted s*: a step's seconds times the iterations, alone on the machine and "
     "without reading data; *trained s*: the mean of the trainings in results.jsonl, which may have "
-    "run side by side and on another machine. A training does not record its peak memory, so the "
-    "step's is a prediction that was not checked."
+    "run side by side and on another machine. *step MB* predicts a training's memory; *trained MB* "
+    "is what the first step of those trainings took."
 )
 
 
@@ -209,17 +209,18 @@ def _network(
     made["predicted_seconds"] = (
         file["iterations"] * rows["step"].get("seconds", math.nan) if own else math.nan
     )
-    trained = _trained(results.get(variant, []), profile, file["iterations"]) if own else math.nan
+    runs = results.get(variant, []) if own else []
+    speeds = [r.record["speed"] for r in runs if r.record["profile"] == profile]
+    speeds = [speed for speed in speeds if speed["iterations"]]
+    trained = _mean([s["seconds"] / s["iterations"] * file["iterations"] for s in speeds])
     made["trained_seconds"] = trained
     made["trained_to_predicted"] = trained / made["predicted_seconds"]
+    made["trained_mb"] = _mean([speed["peak_bytes"] / 1e6 for speed in speeds])
     return made
 
 
-def _trained(runs: list[Any], profile: str, iterations: int) -> float:
-    """The mean seconds of a variant's trainings, to the full number of iterations."""
-    speeds = [r.record["speed"] for r in runs if r.record["profile"] == profile]
-    seconds = [s["seconds"] / s["iterations"] * iterations for s in speeds if s["iterations"]]
-    return sum(seconds) / len(seconds) if seconds else math.nan
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
 
 
 def networks_shown(frame: pd.DataFrame) -> pd.DataFrame:
@@ -236,5 +237,6 @@ def networks_shown(frame: pd.DataFrame) -> pd.DataFrame:
             ]
     columns["predicted s"] = [_number(r["predicted_seconds"], 1) for r in rows]
     columns["trained s"] = [_number(r["trained_seconds"], 1) for r in rows]
+    columns["trained MB"] = [_number(r["trained_mb"], 1) for r in rows]
     columns["trained / predicted"] = [_number(r["trained_to_predicted"], 2) for r in rows]
     return pd.DataFrame(columns)
