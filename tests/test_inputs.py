@@ -19,6 +19,7 @@ from pipeline.inputs.loader import Batch, Numbered, batches, sample_index
 from pipeline.inputs.store import Sample, Store, Writer
 
 STILL = Augment(
+    min_side=None,
     scale=(1.0, 1.0),
     aspect=(1.0, 1.0),
     crop=(16, 30),
@@ -133,6 +134,13 @@ def test_window_first_equals_resize_then_crop() -> None:
         assert np.array_equal(result.label, whole[top : top + 70, left : left + 80])
         whole_steps.add(steps)
     assert len(whole_steps) > 30
+
+
+def test_the_shorter_side_is_resized_first() -> None:
+    sample = picture((60, 90))
+    recipe = STILL.model_copy(update={"min_side": 30, "crop": (40, 50)})
+    result = augment(sample, recipe, np.random.default_rng(0))
+    assert (result.label != IGNORE).sum() == 30 * 45
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (75, 101)])

@@ -130,8 +130,13 @@ class Distortion(Strict):
 
 
 class Augment(Strict):
-    """How a training sample differs from its file; max_class_share is that of a crop's pixels."""
+    """How a training sample differs from its file.
 
+    min_side: what the shorter side is resized to before `scale`. max_class_share: of a crop's
+    labelled pixels, the most that may be of one class; else the crop is drawn again.
+    """
+
+    min_side: Count | None
     scale: Range
     aspect: Range
     crop: Size

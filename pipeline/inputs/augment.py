@@ -30,6 +30,8 @@ def augment(sample: Sample, settings: Augment, rng: np.random.Generator) -> Samp
     flip = rng.random() < settings.hflip
 
     shape, crop = sample.label.shape, settings.crop
+    if settings.min_side is not None:
+        scale *= settings.min_side / min(shape)
     steps = [
         max(round(STEPS * by), math.ceil(STEPS / size))  # a pixel is left in any case
         for by, size in zip((scale / aspect, scale * aspect), shape, strict=True)
