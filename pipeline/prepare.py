@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from pipeline.common import cli, params
 from pipeline.common.cli import InputError
 from pipeline.common.files import digest, whole_folder, write_json
 from pipeline.common.progress import Reporter
-from pipeline.datasets import DATASETS, SPLITS, UNKNOWN, Dataset, Pair
-from pipeline.inputs.store import Sample, Writer
+from pipeline.datasets import DATASETS, SPLITS, UNKNOWN, Dataset, Pair, Sample
+from pipeline.datasets.files import read_image
+from pipeline.inputs.store import Writer
 
 MANIFEST = "manifest.json"
 LISTED = 10  # problems told at once
@@ -33,34 +33,21 @@ def folder(profile: str) -> Path:
 
 def read(pair: Pair, dataset: Dataset) -> Sample:
     """Decode and check one sample; an InputError names the file."""
-    image, label = _decode(pair.image), _decode(pair.label)
-    if label.mode not in ("L", "P"):
-        raise InputError(f"{pair.label}: mode {label.mode}; allowed are 8-bit label values")
-    if image.size != label.size:
+    image, values = read_image(pair.image), dataset.read_labels(pair.label)
+    if image.shape[:2] != values.shape:
+        (high, wide), (height, width) = values.shape, image.shape[:2]
         raise InputError(
-            f"{pair.label}: {label.width}x{label.height}, but its image is "
-            f"{image.width}x{image.height}; allowed is the same size"
+            f"{pair.label}: {wide}x{high}, but its image is {width}x{height}; allowed is the "
+            f"same size"
         )
-    values = np.asarray(label)
-    class_ids = dataset.lookup[values]
-    if (class_ids == UNKNOWN).any():
+    label = dataset.lookup[values]
+    if (label == UNKNOWN).any():
         known = np.flatnonzero(dataset.lookup != UNKNOWN)
         raise InputError(
-            f"{pair.label}: label value {values[class_ids == UNKNOWN].max()}; allowed are "
+            f"{pair.label}: label value {values[label == UNKNOWN].max()}; allowed are "
             f"{dataset.name}'s {known.min()} to {known.max()}"
         )
-    return Sample(np.asarray(image.convert("RGB")), class_ids)
-
-
-def _decode(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except UnidentifiedImageError:
-        raise InputError(f"{path}: not an image") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
+    return Sample(image, label)
 
 
 def prepare(dataset: Dataset, root: Path, out: Path) -> dict[str, Any]:

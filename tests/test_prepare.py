@@ -11,43 +11,12 @@ from pipeline.common.cli import InputError
 from pipeline.datasets import DATASETS, IGNORE
 from pipeline.inputs.store import Store
 from pipeline.prepare import prepare
+from tests.trees import ade20k, camvid, cityscapes, image, label
 
-SIZE = (24, 32)
-
-
-def image(path: Path, size: tuple[int, int] = SIZE, seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3)).astype(np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
+TREES = [("cityscapes", cityscapes), ("camvid", camvid), ("ade20k", ade20k)]
 
 
-def label(path: Path, values: int, size: tuple[int, int] = SIZE, seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, values, size).astype(np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
-def cityscapes(root: Path) -> Path:
-    for split, city in (("train", "aachen"), ("train", "bochum"), ("val", "lindau")):
-        for i in range(2):
-            name = f"{city}/{city}_{i:06d}_000019"
-            image(root / "leftImg8bit" / split / f"{name}_leftImg8bit.png", seed=i)
-            label(root / "gtFine" / split / f"{name}_gtFine_labelIds.png", 34, seed=i)
-            (root / "gtFine" / split / f"{name}_gtFine_polygons.json").write_text("{}")
-    return root
-
-
-def camvid(root: Path, size: tuple[int, int] = SIZE) -> Path:
-    for split in ("train", "val"):
-        for i in range(3):
-            image(root / split / f"0001TP_{i:06d}.png", size, seed=i)
-            label(root / f"{split}annot" / f"0001TP_{i:06d}.png", 12, size, seed=i)
-    return root
-
-
-@pytest.mark.parametrize(("name", "make"), [("cityscapes", cityscapes), ("camvid", camvid)])
+@pytest.mark.parametrize(("name", "make"), TREES)
 def test_the_published_layout_is_read(
     name: str, make: Callable[[Path], Path], tmp_path: Path
 ) -> None:
@@ -88,6 +57,11 @@ def test_the_official_class_tables() -> None:
     lookup = DATASETS["cityscapes"].lookup
     assert (lookup[7], lookup[33], lookup[0], lookup[34]) == (0, 18, IGNORE, 254)
     assert (DATASETS["camvid"].lookup[10], DATASETS["camvid"].lookup[11]) == (10, IGNORE)
+    names, lookup = DATASETS["ade20k"].classes, DATASETS["ade20k"].lookup
+    assert len(set(names)) == 150
+    assert (names[0], names[12], names[89], names[149]) == ("wall", "person", "television", "flag")
+    assert (lookup[0], lookup[1], lookup[150], lookup[151]) == (IGNORE, 0, 149, 254)
+    assert DATASETS["ade20k"].colours[:3] == ((128, 0, 0), (0, 128, 0), (128, 128, 0))
 
 
 def truncate(root: Path) -> None:
@@ -114,12 +88,12 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
         "trainannot/0001TP_000000.png: label value 12; allowed are camvid's 0 to 11",
     ),
     (
-        lambda root: label(root / "trainannot/0001TP_000000.png", 12, (24, 30)),
-        "trainannot/0001TP_000000.png: 30x24, but its image is 32x24",
+        lambda root: label(root / "trainannot/0001TP_000000.png", 12, (72, 78)),
+        "trainannot/0001TP_000000.png: 78x72, but its image is 80x72",
     ),
     (
         lambda root: image(root / "trainannot/0001TP_000000.png"),
-        "trainannot/0001TP_000000.png: mode RGB; allowed are 8-bit label values",
+        "trainannot/0001TP_000000.png: an RGB image; allowed are 8-bit grey label values",
     ),
     (lambda root: (root / "val").rename(root / "value"), "val is missing; CamVid is"),
     (

@@ -146,7 +146,7 @@ class Evaluate(Strict):
 
 
 class Profile(Strict):
-    dataset: Literal["cityscapes", "camvid"]
+    dataset: Literal["cityscapes", "camvid", "ade20k"]
     network: Network
     train: Train
     evaluate: Evaluate

@@ -1,21 +1,13 @@
 """The prepared form of a split: decoded images and class ids in two flat memory-mapped files."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.common.files import read_json, write_json
+from pipeline.datasets.base import Pixels, Sample
 
-Pixels = npt.NDArray[np.uint8]
-
-
-class Sample(NamedTuple):
-    """image (H, W, 3) RGB, label (H, W) of class ids and IGNORE."""
-
-    image: Pixels
-    label: Pixels
+__all__ = ["Pixels", "Sample", "Store", "Writer"]
 
 
 class Writer:

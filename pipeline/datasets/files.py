@@ -1,0 +1,110 @@
+"""Finding and decoding a dataset's files; every problem is an InputError with the file's name."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.common.cli import InputError
+
+LISTED = 10  # problems told at once
+_MODES = {  # of Pillow, where the name does not say it
+    "1": "a 1-bit image",
+    "I": "a 16-bit image",
+    "I;16": "a 16-bit image",
+    "P": "a palette image",
+}
+
+
+def several(problems: Sequence[str], what: str) -> InputError:
+    """One error that tells up to LISTED problems and how many there are."""
+    first = f" (the first {LISTED})" if len(problems) > LISTED else ""
+    return InputError("\n  ".join([f"{len(problems)} {what}{first}:", *problems[:LISTED]]))
+
+
+def decode(file: Path) -> Image.Image:
+    """A whole image file, decoded."""
+    try:
+        with Image.open(file) as image:
+            image.load()
+            return image
+    except UnidentifiedImageError:
+        raise InputError(f"{file}: not an image") from None
+    except PermissionError:
+        raise InputError(f"{file}: no permission to read it") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); fetch it again") from None
+
+
+def read_image(file: Path) -> npt.NDArray[np.uint8]:
+    """RGB pixels (H, W, 3)."""
+    image = decode(file)
+    if image.mode.startswith(("I", "F")):
+        raise InputError(f"{file}: mode {image.mode}; allowed are 8 bits a channel")
+    return np.asarray(image.convert("RGB"))
+
+
+def read_labels(file: Path, modes: Sequence[str] = ("L",)) -> npt.NDArray[Any]:
+    """The values (H, W) of a label image; "P" among `modes` allows a palette."""
+    image = decode(file)
+    if image.mode not in modes:
+        allowed = "grey or palette" if "P" in modes else "grey"
+        raise InputError(
+            f"{file}: {_MODES.get(image.mode, f'an {image.mode} image')}; allowed are 8-bit "
+            f"{allowed} label values, as published"
+        )
+    return np.asarray(image)
+
+
+def listing(folder: Path, suffix: str, download: str) -> dict[str, Path]:
+    """What `folder` holds with that suffix, by its name without it; hidden files are left out."""
+    try:
+        return {
+            file.name.removesuffix(suffix): file
+            for file in folder.iterdir()
+            if file.name.endswith(suffix) and not file.name.startswith(".")
+        }
+    except PermissionError:
+        raise InputError(f"{folder}: no permission to read it") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{folder} is missing; {download}") from None
+
+
+def match(images: Mapping[str, Path], labels: Mapping[str, Path], split: str) -> list[str]:
+    """The names that both have, in order; refuse an empty split and files left alone."""
+    if not images and not labels:
+        raise InputError(f"the {split} split is empty")
+    alone = [
+        f"{have[name]}: the {what} has no {missing}"
+        for have, lack, what, missing in (
+            (images, labels, "image", "label"),
+            (labels, images, "label", "image"),
+        )
+        for name in sorted(have.keys() - lack.keys())
+    ]
+    if alone:
+        raise several(alone, f"files in {split} lack their other half")
+    return sorted(images)
+
+
+def check_root(root: Path, folders: Sequence[str]) -> None:
+    """Where `root` is a level too high or too deep in the dataset, say which folder to give."""
+
+    def fits(folder: Path) -> bool:
+        return all((folder / name).is_dir() for name in folders)
+
+    try:
+        if fits(root):
+            return
+        near = [root.absolute().parent, *sorted(f for f in root.iterdir() if f.is_dir())]
+        found = [folder for folder in near if fits(folder)]
+    except PermissionError as error:
+        raise InputError(f"{error.filename or root}: no permission to read it") from None
+    if found:
+        raise InputError(
+            f"dataset_dir is {str(root)!r}; give {str(found[0])!r}, which holds "
+            f"{' and '.join(folders)}"
+        )
