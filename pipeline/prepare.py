@@ -18,7 +18,7 @@ from pipeline.common import cli, params
 from pipeline.common.cli import InputError
 from pipeline.common.files import digest, whole_folder, write_json
 from pipeline.common.progress import Reporter
-from pipeline.datasets import DATASETS, SPLITS, UNKNOWN, Dataset, Pair, Sample
+from pipeline.datasets import BACKGROUND, DATASETS, IGNORE, SPLITS, UNKNOWN, Dataset, Pair, Sample
 from pipeline.datasets.files import read_image
 from pipeline.inputs.store import Writer
 
@@ -57,6 +57,7 @@ def prepare(dataset: Dataset, root: Path, out: Path) -> dict[str, Any]:
     return {
         "dataset": dataset.name,
         "classes": dataset.classes,
+        "background": dataset.background,
         "digest": digest({split: s["digest"] for split, s in splits.items()}),
         "splits": splits,
     }
@@ -100,7 +101,8 @@ def _pack(dataset: Dataset, split: str, pairs: list[Pair], out: Path) -> dict[st
         "count": len(pairs),
         "digest": content.hexdigest(),
         "pixels": dict(zip(dataset.classes, pixels.tolist(), strict=True)),
-        "ignored_pixels": int(histogram[len(dataset.classes) :].sum()),
+        "background_pixels": int(histogram[BACKGROUND]),
+        "ignored_pixels": int(histogram[IGNORE]),
     }
 
 

@@ -8,19 +8,15 @@ import pytest
 from PIL import Image
 
 from pipeline.common.cli import InputError
-from pipeline.datasets import DATASETS, IGNORE
+from pipeline.datasets import BACKGROUND, DATASETS, IGNORE, UNKNOWN
 from pipeline.inputs.store import Store
 from pipeline.prepare import prepare
-from tests.trees import ade20k, camvid, cityscapes, image, label
-
-TREES = [("cityscapes", cityscapes), ("camvid", camvid), ("ade20k", ade20k)]
+from tests.trees import TREES, camvid, image, label, pascal_context
 
 
-@pytest.mark.parametrize(("name", "make"), TREES)
-def test_the_published_layout_is_read(
-    name: str, make: Callable[[Path], Path], tmp_path: Path
-) -> None:
-    dataset, root, out = DATASETS[name], make(tmp_path / "source"), tmp_path / "out"
+@pytest.mark.parametrize("name", DATASETS)
+def test_the_published_layout_is_read(name: str, tmp_path: Path) -> None:
+    dataset, root, out = DATASETS[name], TREES[name](tmp_path / "source"), tmp_path / "out"
     out.mkdir()
     manifest = prepare(dataset, root, out)
     for split in ("train", "val"):
@@ -29,10 +25,9 @@ def test_the_published_layout_is_read(
         assert len(store) == manifest["splits"][split]["count"] == len(pairs)
         pixels = np.zeros(len(dataset.classes), int)
         for pair, sample in zip(pairs, (store[i] for i in range(len(store))), strict=True):
-            values = np.asarray(Image.open(pair.label))
             assert np.array_equal(sample.image, np.asarray(Image.open(pair.image)))
-            assert np.array_equal(sample.label, dataset.lookup[values])
-            pixels += np.bincount(sample.label[sample.label != IGNORE], minlength=len(pixels))
+            assert np.array_equal(sample.label, dataset.lookup[dataset.read_labels(pair.label)])
+            pixels += np.bincount(sample.label.ravel(), minlength=256)[: len(pixels)]
         assert list(manifest["splits"][split]["pixels"].values()) == pixels.tolist()
 
 
@@ -62,6 +57,25 @@ def test_the_official_class_tables() -> None:
     assert (names[0], names[12], names[89], names[149]) == ("wall", "person", "television", "flag")
     assert (lookup[0], lookup[1], lookup[150], lookup[151]) == (IGNORE, 0, 149, 254)
     assert DATASETS["ade20k"].colours[:3] == ((128, 0, 0), (0, 128, 0), (128, 128, 0))
+
+
+def test_both_forms_of_pascal_context_are_one_dataset(tmp_path: Path) -> None:
+    dataset, manifests = DATASETS["pascal_context"], []
+    for form in ("mat", "png"):
+        root, out = pascal_context(tmp_path / form, form), tmp_path / f"out-{form}"
+        out.mkdir()
+        manifests.append(prepare(dataset, root, out))
+        sample = Store(out, "val")[0]
+        assert sorted(np.unique(sample.label)) == [0, 1, 36, 55, 58, BACKGROUND]
+    assert manifests[0] == manifests[1]
+    told = manifests[0]["splits"]["train"]
+    assert manifests[0]["background"]
+    assert told["background_pixels"] > 0 == told["ignored_pixels"]
+    seen = [name for name, pixels in told["pixels"].items() if pixels]
+    assert seen == ["aeroplane", "bag", "person", "wall", "wood"]
+    assert list(dataset.classes) == sorted(dataset.classes)
+    assert len(dataset.classes) == 59 == len(set(dataset.lookup[:460])) - 1
+    assert dataset.lookup[460] == UNKNOWN == dataset.lookup[65535]
 
 
 def truncate(root: Path) -> None:

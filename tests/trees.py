@@ -1,9 +1,11 @@
 """Small trees of files in each dataset's published layout, large enough to train on."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.io import savemat
 
 SIZE = (72, 80)
 SIZES = (SIZE, (64, 96), (96, 64))  # of the datasets whose images differ in size
@@ -59,3 +61,42 @@ def ade20k(root: Path) -> Path:
             label(root / "annotations" / f"{name}.png", 151, size, seed=i)
     (root / "objectInfo150.txt").write_text("Idx\tRatio\tTrain\tVal\tStuff\tName\n")
     return root
+
+
+def pascal_context(root: Path, form: str = "mat") -> Path:
+    """Four images to train on and two to validate; labels in `form` mat or png, of equal content.
+
+    The label numbers are those of a few classes and, in mat, of what counts as background.
+    """
+    numbers = np.array([0, 2, 9, 284, 440, 458])
+    merged = np.array([0, 1, 2, 37, 56, 59])
+    names = {"train": [f"2008_{i:06d}" for i in range(4)], "val": ["2009_000001", "2010_000002"]}
+    (root / "ImageSets/Main").mkdir(parents=True)
+    for split, listed in names.items():
+        (root / f"ImageSets/Main/{split}.txt").write_text("".join(f"{n}\n" for n in listed))
+        for i, name in enumerate(listed):
+            size = SIZES[i % 3]
+            image(root / "JPEGImages" / f"{name}.jpg", size, seed=i)
+            (root / "Annotations").mkdir(exist_ok=True)
+            (root / "Annotations" / f"{name}.xml").write_text("<annotation/>")
+            drawn = np.random.default_rng(i).integers(0, len(numbers), size)
+            if form == "mat":
+                (root / "trainval").mkdir(exist_ok=True)
+                values = numbers[drawn].astype(np.uint16)
+                values[values == 0] = 1 + 2 * i  # labels, but none of the 59
+                savemat(root / "trainval" / f"{name}.mat", {"LabelMap": values})
+            else:
+                (root / "SegmentationClassContext").mkdir(exist_ok=True)
+                png = Image.fromarray(merged[drawn].astype(np.uint8)).convert("P")
+                png.putdata(merged[drawn].ravel().tolist())
+                png.save(root / "SegmentationClassContext" / f"{name}.png")
+    image(root / "JPEGImages/2007_000001.jpg")  # VOC has more images than the splits
+    return root
+
+
+TREES: dict[str, Callable[[Path], Path]] = {
+    "cityscapes": cityscapes,
+    "camvid": camvid,
+    "ade20k": ade20k,
+    "pascal_context": pascal_context,
+}

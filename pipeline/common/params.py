@@ -146,7 +146,7 @@ class Evaluate(Strict):
 
 
 class Profile(Strict):
-    dataset: Literal["cityscapes", "camvid", "ade20k"]
+    dataset: Literal["cityscapes", "camvid", "ade20k", "pascal_context"]
     network: Network
     train: Train
     evaluate: Evaluate
