@@ -137,5 +137,5 @@ def test_many_bad_files_are_told_at_once(tmp_path: Path) -> None:
         label(root / "trainannot" / f"0001TP_{i:06d}.png", 200)
     with pytest.raises(InputError) as caught:
         prepare(DATASETS["camvid"], root, out)
-    assert str(caught.value).startswith("12 bad files in train (the first 10):")
+    assert str(caught.value).startswith("12 bad files (the first 10):")
     assert str(caught.value).count("label value") == 10
