@@ -1,29 +1,33 @@
-"""Stage prepare: check every file of the dataset and decode it once.
+"""Stage prepare: check every file of the dataset, and decode it once if the profile says so.
 
     python -m pipeline.prepare
 
-Writes data/prepared/<profile>: the decoded splits (pipeline.inputs.store) and manifest.json with
-counts, a digest of the content and the class histogram.
+Writes data/prepared/<profile>: the splits (pipeline.inputs.store) and manifest.json with counts, a
+digest of the content and the class histogram. An interrupted run goes on where it was.
 """
 
-import hashlib
+import errno
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from pipeline.common import cli, params
 from pipeline.common.cli import InputError
-from pipeline.common.files import digest, whole_folder, write_json
+from pipeline.common.files import digest, write_json
 from pipeline.common.progress import Reporter
-from pipeline.datasets import DATASETS, SPLITS, UNKNOWN, Dataset, Pair
-from pipeline.inputs.store import Sample, Writer
+from pipeline.datasets import BACKGROUND, DATASETS, IGNORE, SPLITS, Dataset, Pair, Sample
+from pipeline.datasets.files import check_root, several
+from pipeline.datasets.reading import read, sample_digest
+from pipeline.inputs.store import Reference, Writer, write_references
+from pipeline.preparing import space
+from pipeline.preparing.journal import CONTENT, Entry, Journal, partial_folder, signature
 
 MANIFEST = "manifest.json"
-LISTED = 10  # problems told at once
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def folder(profile: str) -> Path:
@@ -31,89 +35,131 @@ def folder(profile: str) -> Path:
     return Path("data/prepared") / profile
 
 
-def read(pair: Pair, dataset: Dataset) -> Sample:
-    """Decode and check one sample; an InputError names the file."""
-    image, label = _decode(pair.image), _decode(pair.label)
-    if label.mode not in ("L", "P"):
-        raise InputError(f"{pair.label}: mode {label.mode}; allowed are 8-bit label values")
-    if image.size != label.size:
-        raise InputError(
-            f"{pair.label}: {label.width}x{label.height}, but its image is "
-            f"{image.width}x{image.height}; allowed is the same size"
-        )
-    values = np.asarray(label)
-    class_ids = dataset.lookup[values]
-    if (class_ids == UNKNOWN).any():
-        known = np.flatnonzero(dataset.lookup != UNKNOWN)
-        raise InputError(
-            f"{pair.label}: label value {values[class_ids == UNKNOWN].max()}; allowed are "
-            f"{dataset.name}'s {known.min()} to {known.max()}"
-        )
-    return Sample(np.asarray(image.convert("RGB")), class_ids)
-
-
-def _decode(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except UnidentifiedImageError:
-        raise InputError(f"{path}: not an image") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
-
-
-def prepare(dataset: Dataset, root: Path, out: Path) -> dict[str, Any]:
-    """Check and pack all splits into `out`; returns the manifest."""
+def prepare(dataset: Dataset, root: Path, out: Path, decode: bool = True) -> dict[str, Any]:
+    """Check all splits and put them into `out`, whole or not at all; returns the manifest."""
+    check_root(root, dataset.folders)
     pairs = {split: dataset.pairs(root, split) for split in SPLITS}
-    splits = {split: _pack(dataset, split, pairs[split], out) for split in SPLITS}
+    _refuse_swapped(dataset, root, pairs)
+    with partial_folder(out, signature(dataset, root, pairs, decode)) as partial:
+        journals = {split: Journal(partial, split, decode) for split in SPLITS}
+        problems: list[str] = []
+        try:
+            if decode:
+                left = [p for s in SPLITS for p in pairs[s][len(journals[s].entries) :]]
+                space.require(left, partial)
+            for split, journal in journals.items():
+                problems += _fill(dataset, pairs[split], split, journal, partial / CONTENT, decode)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise InputError(f"{partial}: the disk is full; make room and run it again") from None
+        finally:
+            for journal in journals.values():
+                journal.close()
+        if problems:
+            raise several(problems, "bad files")
+        if not decode:
+            for split, journal in journals.items():
+                samples = _references(pairs[split], journal.entries, root)
+                write_references(partial / CONTENT, split, dataset.name, str(root), samples)
+        manifest = _manifest(dataset, {s: journal.entries for s, journal in journals.items()})
+        write_json(partial / CONTENT / MANIFEST, manifest)
+    return manifest
+
+
+def _refuse_swapped(dataset: Dataset, root: Path, pairs: Mapping[str, Sequence[Pair]]) -> None:
+    train, val = (dataset.published[split] for split in SPLITS)
+    if train != val and (len(pairs["train"]), len(pairs["val"])) == (val, train):
+        raise InputError(
+            f"{root}: train has {val} images and val {train}; {dataset.name} is published with "
+            f"{train} and {val}, so they are swapped"
+        )
+
+
+def _fill(
+    dataset: Dataset, pairs: list[Pair], split: str, journal: Journal, out: Path, decode: bool
+) -> list[str]:
+    """Check what the journal does not have yet, and decode it into `out`; returns the problems."""
+    done = len(journal.entries)
+    if done:
+        print(f"prepare {split}: goes on after {done} of {len(pairs)}", flush=True)
+    problems: list[str] = []
+    writer = Writer(out, split, [entry[:3] for entry in journal.entries]) if decode else None
+    with Reporter(f"prepare {split}", len(pairs), done) as reporter:
+        for number, found in enumerate(_checked(dataset, pairs[done:], decode), done + 1):
+            if isinstance(found, InputError):
+                problems.append(str(found))
+            elif not problems:  # else it is refused anyway
+                entry, sample = found
+                if writer and sample:
+                    writer.add(entry.name, sample)
+                journal.add(entry)
+            reporter.update(number)
+    if writer:
+        writer.close()
+    return problems
+
+
+def _checked(
+    dataset: Dataset, pairs: list[Pair], keep: bool
+) -> Iterator[tuple[Entry, Sample | None] | InputError]:
+    """The pairs in their order, read side by side; the samples only if they are to be kept."""
+
+    def attempt(pair: Pair) -> tuple[Entry, Sample | None] | InputError:
+        try:
+            sample = read(pair, dataset)
+        except InputError as error:
+            return error
+        counts = np.bincount(sample.label.ravel(), minlength=256)
+        counted = [[i, int(counts[i])] for i in np.flatnonzero(counts).tolist()]
+        height, width = sample.label.shape
+        entry = Entry(pair.name, height, width, sample_digest(pair.name, sample), counted)
+        return entry, sample if keep else None
+
+    cores = os.cpu_count() or 1
+    window = 4 * cores  # how many decoded images may wait at once
+    with ThreadPoolExecutor(cores) as pool:
+        for start in range(0, len(pairs), window):
+            yield from pool.map(attempt, pairs[start : start + window])
+
+
+def _references(pairs: list[Pair], entries: list[Entry], root: Path) -> list[Reference]:
+    return [
+        Reference(
+            entry.name,
+            entry.height,
+            entry.width,
+            pair.image.relative_to(root).as_posix(),
+            pair.label.relative_to(root).as_posix(),
+        )
+        for pair, entry in zip(pairs, entries, strict=True)
+    ]
+
+
+def _manifest(dataset: Dataset, entries: Mapping[str, list[Entry]]) -> dict[str, Any]:
+    splits = {}
+    for split, samples in entries.items():
+        histogram = np.zeros(256, np.int64)
+        for sample in samples:
+            for class_id, count in sample.counts:
+                histogram[class_id] += count
+        pixels = histogram[: len(dataset.classes)]
+        if not pixels.sum():
+            raise InputError(f"the {split} split has no labelled pixel")
+        splits[split] = {
+            "count": len(samples),
+            "published": dataset.published[split],
+            "digest": digest([sample.digest for sample in samples]),
+            "pixels": dict(zip(dataset.classes, pixels.tolist(), strict=True)),
+            "background_pixels": int(histogram[BACKGROUND]),
+            "ignored_pixels": int(histogram[IGNORE]),
+        }
     return {
         "dataset": dataset.name,
         "classes": dataset.classes,
-        "digest": digest({split: s["digest"] for split, s in splits.items()}),
+        "background": dataset.background,
+        "digest": digest({split: told["digest"] for split, told in splits.items()}),
         "splits": splits,
-    }
-
-
-def _pack(dataset: Dataset, split: str, pairs: list[Pair], out: Path) -> dict[str, Any]:
-    def attempt(pair: Pair) -> Sample | InputError:
-        try:
-            return read(pair, dataset)
-        except InputError as error:
-            return error
-
-    problems: list[InputError] = []
-    content = hashlib.sha256()
-    histogram = np.zeros(256, np.int64)
-    writer = Writer(out, split)
-    cores = os.cpu_count() or 1
-    window = 4 * cores  # how many decoded images may wait at once
-    with ThreadPoolExecutor(cores) as pool, Reporter(f"prepare {split}", len(pairs)) as reporter:
-        for start in range(0, len(pairs), window):
-            part = pairs[start : start + window]
-            for pair, sample in zip(part, pool.map(attempt, part), strict=True):
-                if isinstance(sample, InputError):
-                    problems.append(sample)
-                    continue
-                content.update(f"{pair.name} {sample.label.shape}".encode())
-                content.update(sample.image.tobytes())
-                content.update(sample.label.tobytes())
-                histogram += np.bincount(sample.label.ravel(), minlength=256)
-                writer.add(pair.name, sample)
-            reporter.update(start + len(part))
-    writer.close()
-    if problems:
-        lines = "\n  ".join(str(p) for p in problems[:LISTED])
-        total = f" (the first {LISTED})" if len(problems) > LISTED else ""
-        raise InputError(f"{len(problems)} bad files in {split}{total}:\n  {lines}")
-    pixels = histogram[: len(dataset.classes)]
-    if not pixels.sum():
-        raise InputError(f"the {split} split has no labelled pixel")
-    return {
-        "count": len(pairs),
-        "digest": content.hexdigest(),
-        "pixels": dict(zip(dataset.classes, pixels.tolist(), strict=True)),
-        "ignored_pixels": int(histogram[len(dataset.classes) :].sum()),
     }
 
 
@@ -122,11 +168,13 @@ def main() -> None:
     dataset, root = DATASETS[settings.active.dataset], Path(settings.dataset_dir)
     if not root.is_dir():
         raise InputError(f"dataset_dir is {settings.dataset_dir!r}; there is no such folder")
-    with whole_folder(folder(settings.profile)) as out:
-        manifest = prepare(dataset, root, out)
-        write_json(out / MANIFEST, manifest)
+    decode = settings.active.prepare.decode
+    manifest = prepare(dataset, root, folder(settings.profile), decode)
     for split, told in manifest["splits"].items():
-        print(f"{dataset.name} {split}: {told['count']} images, digest {told['digest'][:12]}")
+        print(
+            f"{dataset.name} {split}: {told['count']} of the published {told['published']} images, "
+            f"digest {told['digest'][:12]}"
+        )
 
 
 if __name__ == "__main__":

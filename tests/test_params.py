@@ -12,6 +12,7 @@ from pydantic import ValidationError
 import ann
 from pipeline.common import params
 from pipeline.common.cli import InputError
+from pipeline.datasets import DATASETS
 
 ROOT = Path(__file__).parents[1]
 GOOD = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -47,6 +48,12 @@ def test_every_shipped_profile_is_valid(profile: str, tmp_path: Path) -> None:
     ("key", "value", "sentence"),
     [
         ("sedes", [1], "sedes is not a known key"),
+        ("profiles.embedded.dataset", "voc", "dataset is 'voc'; allowed is 'cityscapes', 'camvid'"),
+        (
+            "profiles.embedded.prepare.decode",
+            "no",
+            "prepare.decode is 'no'; allowed is a valid",
+        ),
         (f"{TRAIN}.momentum", 0.9, f"{TRAIN}.momentum is not a known key"),
         (f"{TRAIN}.iterations", "100", f"{TRAIN}.iterations is '100'; allowed is a valid integer"),
         (f"{TRAIN}.iterations", 0, f"{TRAIN}.iterations is 0; allowed is greater than or equal"),
@@ -210,6 +217,7 @@ def test_the_schema_names_what_the_library_has() -> None:
         (params.Layout, ann.LAYOUTS),
     ):
         assert get_args(literal) == names
+    assert get_args(params.Profile.model_fields["dataset"].annotation) == tuple(DATASETS)
     fields = params.Options.model_fields
     assert get_args(fields["normalization"].annotation) == ann.NORMALIZATIONS
     assert get_args(fields["output"].annotation) == ann.OUTPUTS

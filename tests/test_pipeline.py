@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from tests.conftest import ROOT, VARIANTS, Clone
-from tests.test_prepare import camvid
+from tests.trees import camvid
 
 
 def stages_run(told: str) -> set[str]:
@@ -161,7 +161,7 @@ def test_mistakes_are_one_sentence_before_any_work(clone: Clone, tmp_path: Path)
 
 
 def test_real_images_run_through_the_same_pipeline(clone: Clone, tmp_path: Path) -> None:
-    folder = camvid(tmp_path / "camvid", (72, 80))
+    folder = camvid(tmp_path / "camvid")
     file = clone.path / "params.yaml"
     settings = yaml.safe_load(file.read_text())
     settings |= {"profile": "camvid", "dataset_dir": os.fspath(folder)}

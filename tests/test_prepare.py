@@ -1,153 +1,266 @@
-"""The loaders and the prepare stage: the published layouts, and every kind of bad file."""
+"""The prepare stage: its digest, its two forms, room on the disk, and going on after a kill."""
 
-from collections.abc import Callable
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
-from PIL import Image
 
+from pipeline import prepare as stage
 from pipeline.common.cli import InputError
-from pipeline.datasets import DATASETS, IGNORE
-from pipeline.inputs.store import Store
+from pipeline.common.files import read_json
+from pipeline.datasets import DATASETS
+from pipeline.inputs.store import Store, Writer
 from pipeline.prepare import prepare
+from pipeline.preparing import journal
+from tests.conftest import ROOT
+from tests.trees import TREES, camvid, image, label
 
-SIZE = (24, 32)
-
-
-def image(path: Path, size: tuple[int, int] = SIZE, seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3)).astype(np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
+CAMVID = DATASETS["camvid"]
 
 
-def label(path: Path, values: int, size: tuple[int, int] = SIZE, seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, values, size).astype(np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
-def cityscapes(root: Path) -> Path:
-    for split, city in (("train", "aachen"), ("train", "bochum"), ("val", "lindau")):
-        for i in range(2):
-            name = f"{city}/{city}_{i:06d}_000019"
-            image(root / "leftImg8bit" / split / f"{name}_leftImg8bit.png", seed=i)
-            label(root / "gtFine" / split / f"{name}_gtFine_labelIds.png", 34, seed=i)
-            (root / "gtFine" / split / f"{name}_gtFine_polygons.json").write_text("{}")
-    return root
-
-
-def camvid(root: Path, size: tuple[int, int] = SIZE) -> Path:
-    for split in ("train", "val"):
-        for i in range(3):
-            image(root / split / f"0001TP_{i:06d}.png", size, seed=i)
-            label(root / f"{split}annot" / f"0001TP_{i:06d}.png", 12, size, seed=i)
-    return root
-
-
-@pytest.mark.parametrize(("name", "make"), [("cityscapes", cityscapes), ("camvid", camvid)])
-def test_the_published_layout_is_read(
-    name: str, make: Callable[[Path], Path], tmp_path: Path
-) -> None:
-    dataset, root, out = DATASETS[name], make(tmp_path / "source"), tmp_path / "out"
-    out.mkdir()
-    manifest = prepare(dataset, root, out)
-    for split in ("train", "val"):
-        store, pairs = Store(out, split), dataset.pairs(root, split)
-        assert store.names == [p.name for p in pairs]
-        assert len(store) == manifest["splits"][split]["count"] == len(pairs)
-        pixels = np.zeros(len(dataset.classes), int)
-        for pair, sample in zip(pairs, (store[i] for i in range(len(store))), strict=True):
-            values = np.asarray(Image.open(pair.label))
-            assert np.array_equal(sample.image, np.asarray(Image.open(pair.image)))
-            assert np.array_equal(sample.label, dataset.lookup[values])
-            pixels += np.bincount(sample.label[sample.label != IGNORE], minlength=len(pixels))
-        assert list(manifest["splits"][split]["pixels"].values()) == pixels.tolist()
+def content(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
     digests = []
     for step in range(4):
-        root, out = camvid(tmp_path / f"source{step}"), tmp_path / f"out{step}"
-        out.mkdir()
+        root = camvid(tmp_path / f"source{step}")
         if step == 2:
             label(root / "valannot" / "0001TP_000001.png", 12, seed=9)
         if step == 3:
             for folder in ("val", "valannot"):
                 (root / folder / "0001TP_000002.png").rename(root / folder / "0001TP_000009.png")
-        digests.append(prepare(DATASETS["camvid"], root, out)["digest"])
+        digests.append(prepare(CAMVID, root, tmp_path / f"out{step}")["digest"])
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
 
 
-def test_the_official_class_tables() -> None:
-    names = DATASETS["cityscapes"].classes
-    assert (names[0], names[6], names[18]) == ("road", "traffic light", "bicycle")
-    lookup = DATASETS["cityscapes"].lookup
-    assert (lookup[7], lookup[33], lookup[0], lookup[34]) == (0, 18, IGNORE, 254)
-    assert (DATASETS["camvid"].lookup[10], DATASETS["camvid"].lookup[11]) == (10, IGNORE)
+@pytest.mark.parametrize("name", TREES)
+def test_undecoded_samples_are_the_decoded_ones(name: str, tmp_path: Path) -> None:
+    dataset, root = DATASETS[name], TREES[name](tmp_path / "source")
+    manifests = [prepare(dataset, root, tmp_path / str(d), decode=d) for d in (True, False)]
+    assert manifests[0] == manifests[1]
+    assert sorted(content(tmp_path / "False")) == ["manifest.json", "train.json", "val.json"]
+    for split in ("train", "val"):
+        decoded, published = (Store(tmp_path / str(d), split) for d in (True, False))
+        assert (decoded.names, decoded.sizes) == (published.names, published.sizes)
+        for i in range(len(decoded)):
+            for a, b in zip(decoded[i], published[i], strict=True):
+                assert a.dtype == b.dtype == np.uint8
+                assert np.array_equal(a, b)
 
 
-def truncate(root: Path) -> None:
-    file = root / "train/0001TP_000001.png"
-    file.write_bytes(file.read_bytes()[:500])
+def test_an_undecoded_file_that_changed_is_refused(tmp_path: Path) -> None:
+    root = camvid(tmp_path / "source")
+    prepare(CAMVID, root, tmp_path / "out", decode=False)
+    store = Store(tmp_path / "out", "val")
+    image(root / "val/0001TP_000001.png", (20, 20))
+    label(root / "valannot/0001TP_000001.png", 12, (20, 20))
+    store[0]
+    with pytest.raises(InputError, match=r"valannot/0001TP_000001\.png has changed; run"):
+        store[1]
 
 
-BAD: list[tuple[Callable[[Path], object], str]] = [
-    (truncate, "train/0001TP_000001.png: cannot be read"),
-    (
-        lambda root: (root / "train/0001TP_000001.png").write_text("no image"),
-        "train/0001TP_000001.png: not an image",
-    ),
-    (
-        lambda root: (root / "trainannot/0001TP_000001.png").unlink(),
-        "train/0001TP_000001.png: the image has no label",
-    ),
-    (
-        lambda root: (root / "val/0001TP_000002.png").unlink(),
-        "valannot/0001TP_000002.png: the label has no image",
-    ),
-    (
-        lambda root: label(root / "trainannot/0001TP_000000.png", 13),
-        "trainannot/0001TP_000000.png: label value 12; allowed are camvid's 0 to 11",
-    ),
-    (
-        lambda root: label(root / "trainannot/0001TP_000000.png", 12, (24, 30)),
-        "trainannot/0001TP_000000.png: 30x24, but its image is 32x24",
-    ),
-    (
-        lambda root: image(root / "trainannot/0001TP_000000.png"),
-        "trainannot/0001TP_000000.png: mode RGB; allowed are 8-bit label values",
-    ),
-    (lambda root: (root / "val").rename(root / "value"), "val is missing; CamVid is"),
-    (
-        lambda root: [f.unlink() for f in [*root.glob("val/*"), *root.glob("valannot/*")]],
-        "the val split is empty",
-    ),
-]
+@pytest.mark.parametrize("decode", [True, False])
+def test_a_store_holds_no_pixel(decode: bool, tmp_path: Path) -> None:
+    root, size = tmp_path / "source", (512, 1024)
+    files = image(tmp_path / "image.png", size), label(tmp_path / "label.png", 12, size)
+    for folder, file in zip(("train", "trainannot"), files, strict=True):
+        for split, count in ((folder, 24), (folder.replace("train", "val"), 1)):
+            (root / split).mkdir(parents=True)
+            for i in range(count):
+                shutil.copy(file, root / split / f"{i:02d}.png")
+    prepare(CAMVID, root, tmp_path / "out", decode=decode)
+    store = Store(tmp_path / "out", "train")
+    whole = sum(4 * h * w for h, w in store.sizes)
+    store[0]
+    before = psutil.Process().memory_info().rss
+    for i in range(len(store)):
+        store[i]
+    assert psutil.Process().memory_info().rss - before < whole / 4
+    assert len(pickle.dumps(store)) < 10_000  # what a worker that is not forked is sent
 
 
-@pytest.mark.parametrize(("spoil", "sentence"), BAD)
-def test_bad_data_are_refused_by_file_name(
-    spoil: Callable[[Path], object], sentence: str, tmp_path: Path
+def test_the_counts_are_told_beside_the_published_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root, out = camvid(tmp_path / "source"), tmp_path / "out"
-    out.mkdir()
-    spoil(root)
-    with pytest.raises(InputError) as caught:
-        prepare(DATASETS["camvid"], root, out)
-    assert sentence in str(caught.value)
+    camvid(tmp_path / "data")
+    text = (ROOT / "params.yaml").read_text()
+    text = text.replace("profile: embedded ", "profile: camvid ")
+    (tmp_path / "params.yaml").write_text(text.replace("dir: data/embedded", "dir: data"))
+    monkeypatch.chdir(tmp_path)
+    stage.main()
+    told = capsys.readouterr().out
+    assert "6 images to decode need 0.1 MB; " in told
+    assert "camvid train: 3 of the published 367 images, digest " in told
+    assert read_json(stage.folder("camvid") / stage.MANIFEST)["splits"]["val"]["published"] == 101
 
 
-def test_many_bad_files_are_told_at_once(tmp_path: Path) -> None:
+def test_a_disk_without_room_is_refused_before_any_decoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, usage = camvid(tmp_path / "source"), namedtuple("usage", "total used free")
+    need = 6 * 72 * 80 * 4
+    for free in (need - 1, need):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage(0, 0, free))
+        if free == need:
+            prepare(CAMVID, root, tmp_path / "out")
+            continue
+        with pytest.raises(InputError, match=r"images need 0\.1 MB and 0\.1 MB are free"):
+            prepare(CAMVID, root, tmp_path / "out")
+        assert not list(tmp_path.rglob("*.bin"))
+        prepare(CAMVID, root, tmp_path / "undecoded", decode=False)
+
+
+def test_a_disk_that_fills_up_is_told_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, add = camvid(tmp_path / "source"), Writer.add
+
+    def full(writer: Writer, name: str, sample: object) -> None:
+        if name == "0001TP_000002":
+            raise OSError(28, "No space left on device")
+        add(writer, name, sample)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Writer, "add", full)
+    with pytest.raises(InputError, match="the disk is full; make room and run it again"):
+        prepare(CAMVID, root, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    monkeypatch.undo()
+    prepare(CAMVID, root, tmp_path / "out")
+    assert "prepare train: goes on after 2 of 3" in capsys.readouterr().out
+
+
+# Kills itself without warning after `count` lines of the journals, as kill -9 would.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pipeline.datasets import DATASETS
+from pipeline.prepare import prepare
+from pipeline.preparing import journal
+root, out, count, decode = sys.argv[1:]
+left, add = [int(count)], journal.Journal.add
+def dying(self, entry):
+    if not left[0]:
+        self._file.write('["torn')
+        self._file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+    add(self, entry)
+journal.Journal.add = dying
+prepare(DATASETS["camvid"], Path(root), Path(out), decode == "True")
+"""
+
+
+def killed(root: Path, out: Path, count: int, decode: bool = True) -> None:
+    words = [sys.executable, "-c", KILLED, root, out, count, decode]
+    done = subprocess.run(list(map(str, words)), cwd=ROOT, capture_output=True, timeout=100)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("count", "decode"), [(2, True), (4, True), (4, False)])
+def test_a_killed_run_goes_on_and_ends_the_same(
+    count: int, decode: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = camvid(tmp_path / "source")
+    prepare(CAMVID, root, tmp_path / "whole", decode)
+    killed(root, tmp_path / "out", count, decode)
+    capsys.readouterr()
+    prepare(CAMVID, root, tmp_path / "out", decode)
+    told = capsys.readouterr().out
+    assert f"prepare train: goes on after {min(count, 3)} of 3" in told
+    assert ("prepare val: goes on after 1 of 3" in told) == (count == 4)
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["out", "source", "whole"]
+
+
+def interrupt(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch, count: int = 2) -> None:
+    """As killed, in this process."""
+    add = journal.Journal.add
+
+    def dying(self: journal.Journal, entry: journal.Entry) -> None:
+        if len(self.entries) == count:
+            raise KeyboardInterrupt
+        add(self, entry)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal.Journal, "add", dying)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(CAMVID, root, out)
+
+
+def test_changed_files_start_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = camvid(tmp_path / "source")
+    file = root / "trainannot/0001TP_000000.png"
+    interrupt(root, tmp_path / "out", monkeypatch)
+    label(file, 12, seed=9)  # of a size that may be the same, at another time
+    os.utime(file, ns=(1, file.stat().st_mtime_ns + 1))
+    capsys.readouterr()
+    manifest = prepare(CAMVID, root, tmp_path / "out")
+    assert "goes on" not in capsys.readouterr().out
+    assert manifest == prepare(CAMVID, root, tmp_path / "again")
+
+
+def test_lost_bytes_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a power failure the journal may say more than the disk has."""
+    root = camvid(tmp_path / "source")
+    prepare(CAMVID, root, tmp_path / "whole")
+    for name, size in (("train-images.bin", 100), ("train-labels.bin", 72 * 80 + 1)):
+        interrupt(root, tmp_path / "out", monkeypatch)
+        with (tmp_path / ".out.partial/content" / name).open("r+b") as file:
+            file.truncate(size)
+        capsys.readouterr()
+        prepare(CAMVID, root, tmp_path / "out")
+        assert ("goes on after 1 of 3" in capsys.readouterr().out) == (size > 100)
+        assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_a_kill_at_the_end_leaves_old_or_new_data(
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the old data go, between old and new, and before the partial folder goes."""
     root, out = camvid(tmp_path / "source"), tmp_path / "out"
-    out.mkdir()
-    for i in range(3, 15):
-        image(root / "train" / f"0001TP_{i:06d}.png")
-        label(root / "trainannot" / f"0001TP_{i:06d}.png", 200)
-    with pytest.raises(InputError) as caught:
-        prepare(DATASETS["camvid"], root, out)
-    assert str(caught.value).startswith("12 bad files in train (the first 10):")
-    assert str(caught.value).count("label value") == 10
+    prepare(CAMVID, root, out)
+    old = content(out)
+    label(root / "trainannot/0001TP_000000.png", 12, seed=9)
+    prepare(CAMVID, root, tmp_path / "new")
+    new, calls, rename, rmtree = content(tmp_path / "new"), [0], Path.rename, shutil.rmtree
+
+    def count() -> None:
+        calls[0] += 1
+        if calls[0] > step:
+            raise KeyboardInterrupt
+
+    def dying_rename(self: Path, target: Path) -> Path:
+        count()
+        return rename(self, target)
+
+    def dying_rmtree(path: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            count()
+        rmtree(path, ignore_errors)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", dying_rename)
+        patch.setattr(shutil, "rmtree", dying_rmtree)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(CAMVID, root, out)
+    assert (content(out) if out.exists() else None) == [old, None, new][step]
+    prepare(CAMVID, root, out)
+    assert content(out) == new
+    assert not (tmp_path / ".out.partial").exists()

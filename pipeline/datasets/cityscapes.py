@@ -4,22 +4,31 @@ from pathlib import Path
 
 from cityscapesscripts.helpers.labels import labels as LABELS
 
-from pipeline.common.cli import InputError
-from pipeline.datasets.base import Dataset, Pair, lookup_table, match
+from pipeline.datasets.base import Dataset, Pair, lookup_table
+from pipeline.datasets.files import listing, match
 
 _TRAINED = sorted((label for label in LABELS if 0 <= label.trainId < 19), key=lambda x: x.trainId)
-_IMAGE, _LABEL = "_leftImg8bit.png", "_gtFine_labelIds.png"
+_IMAGES, _LABELS = ("leftImg8bit", "_leftImg8bit.png"), ("gtFine", "_gtFine_labelIds.png")
+_DOWNLOAD = (
+    "Cityscapes is leftImg8bit_trainvaltest.zip (11 GB) and gtFine_trainvaltest.zip (241 MB) of "
+    "cityscapes-dataset.com (`csDownload` fetches them), unpacked side by side in one folder"
+)
+
+
+def _files(root: Path, kind: tuple[str, str], split: str) -> dict[str, Path]:
+    folder, suffix = kind
+    cities = listing(root / folder / split, "", _DOWNLOAD).values()
+    found = [listing(city, suffix, _DOWNLOAD) for city in cities if city.is_dir()]
+    return {name: file for files in found for name, file in files.items()}
 
 
 def pairs(root: Path, split: str) -> list[Pair]:
-    found = []
-    for folder, suffix in (("leftImg8bit", _IMAGE), ("gtFine", _LABEL)):
-        base = root / folder / split
-        if not base.is_dir():
-            raise InputError(f"{base} is missing; {DATASET.source}")
-        files = sorted(base.glob(f"*/*{suffix}"))
-        found.append({f.name.removesuffix(suffix): f for f in files})
-    return match(found[0], found[1], split)
+    images, labels = (_files(root, kind, split) for kind in (_IMAGES, _LABELS))
+    return [Pair(name, images[name], labels[name]) for name in match(images, labels, split)]
+
+
+def test_images(root: Path) -> list[tuple[str, Path]]:
+    return sorted(_files(root, _IMAGES, "test").items())
 
 
 DATASET = Dataset(
@@ -31,8 +40,8 @@ DATASET = Dataset(
         ignored=[label.id for label in LABELS if label.id >= 0],
     ),
     pairs=pairs,
-    source=(
-        "Cityscapes is leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip of "
-        "cityscapes-dataset.com (`csDownload` fetches them), unpacked side by side"
-    ),
+    published={"train": 2975, "val": 500, "test": 1525},
+    folders=("leftImg8bit", "gtFine"),
+    download=_DOWNLOAD,
+    test_images=test_images,
 )

@@ -1,42 +1,84 @@
-"""The prepared form of a split: decoded images and class ids in two flat memory-mapped files."""
+"""The prepared form of a split: an index, and decoded pixels or where the published files lie.
 
+Decoded, the images and the class ids are two flat memory-mapped files, so that only what is used
+is read. Else the published files are decoded at each access.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.common.cli import InputError
 from pipeline.common.files import read_json, write_json
+from pipeline.datasets import DATASETS, Pair
+from pipeline.datasets.base import Pixels, Sample
+from pipeline.datasets.reading import read
 
-Pixels = npt.NDArray[np.uint8]
+__all__ = ["Pixels", "Reference", "Sample", "Store", "Writer", "read_decoded", "write_references"]
 
 
-class Sample(NamedTuple):
-    """image (H, W, 3) RGB, label (H, W) of class ids and IGNORE."""
+class Reference(NamedTuple):
+    """A checked sample that is not decoded: its files below the dataset's folder."""
 
-    image: Pixels
-    label: Pixels
+    name: str
+    height: int
+    width: int
+    image: str
+    label: str
+
+
+def write_references(
+    folder: Path, split: str, dataset: str, root: str, samples: Sequence[Reference]
+) -> None:
+    """The index of a split whose published files below `root` are read at each access."""
+    write_json(folder / f"{split}.json", {"dataset": dataset, "root": root, "samples": samples})
 
 
 class Writer:
-    """Appends samples to a split's files; the index comes last, so a part is never taken whole."""
+    """Appends decoded samples to a split's files; the index comes last.
 
-    def __init__(self, folder: Path, split: str) -> None:
+    `done` are the samples (name, height, width) that an earlier Writer put there; what lies behind
+    them is cut off.
+    """
+
+    def __init__(self, folder: Path, split: str, done: Sequence[tuple[str, int, int]] = ()) -> None:
         self._index_file = folder / f"{split}.json"
-        self._images = (folder / f"{split}-images.bin").open("wb")
-        self._labels = (folder / f"{split}-labels.bin").open("wb")
-        self._index: list[tuple[str, int, int]] = []
+        self._index = list(done)
+        pixels = sum(height * width for _, height, width in done)
+        images, labels = _files(folder, split)
+        self._images, self._labels = _open(images, 3 * pixels), _open(labels, pixels)
 
     def add(self, name: str, sample: Sample) -> None:
         height, width = sample.label.shape
         self._index.append((name, height, width))
-        self._images.write(sample.image.tobytes())
-        self._labels.write(sample.label.tobytes())
+        for file, pixels in ((self._images, sample.image), (self._labels, sample.label)):
+            file.write(pixels.tobytes())
+            file.flush()
 
     def close(self) -> None:
         self._images.close()
         self._labels.close()
-        write_json(self._index_file, self._index)
+        write_json(self._index_file, {"samples": self._index})
+
+
+def _files(folder: Path, split: str) -> tuple[Path, Path]:
+    """Where a split's decoded images and labels lie."""
+    return folder / f"{split}-images.bin", folder / f"{split}-labels.bin"
+
+
+def _open(file: Path, size: int) -> BinaryIO:
+    opened = file.open("ab")
+    opened.truncate(size)
+    return opened
+
+
+def read_decoded(folder: Path, split: str, start: int, size: tuple[int, int]) -> Sample:
+    """The decoded sample whose first pixel is number `start` of the split, mapped into memory."""
+    images, labels = _files(folder, split)
+    image = np.memmap(images, np.uint8, "r", 3 * start, (*size, 3))
+    return Sample(np.asarray(image), np.asarray(np.memmap(labels, np.uint8, "r", start, size)))
 
 
 class Store:
@@ -44,17 +86,25 @@ class Store:
 
     def __init__(self, folder: Path, split: str) -> None:
         index = read_json(folder / f"{split}.json")
-        self.names: list[str] = [name for name, _, _ in index]
-        self.sizes: list[tuple[int, int]] = [(h, w) for _, h, w in index]
-        self._offsets = np.cumsum([0, *(h * w for h, w in self.sizes)])
-        self._images = np.memmap(folder / f"{split}-images.bin", mode="r")
-        self._labels = np.memmap(folder / f"{split}-labels.bin", mode="r")
+        self.names: list[str] = [sample[0] for sample in index["samples"]]
+        self.sizes: list[tuple[int, int]] = [(s[1], s[2]) for s in index["samples"]]
+        self._folder, self._split = folder, split
+        self._published: tuple[str, Path] | None = None
+        if "root" in index:
+            self._published = index["dataset"], Path(index["root"])
+            self._references = [Reference(*sample) for sample in index["samples"]]
+        else:
+            self._starts = np.cumsum([0, *(h * w for h, w in self.sizes)]).tolist()
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, i: int) -> Sample:
-        start, end = self._offsets[i : i + 2]
-        size = self.sizes[i]
-        image = np.asarray(self._images[3 * start : 3 * end]).reshape(*size, 3)
-        return Sample(image, np.asarray(self._labels[start:end]).reshape(size))
+        if self._published is None:
+            return read_decoded(self._folder, self._split, self._starts[i], self.sizes[i])
+        (dataset, root), sample = self._published, self._references[i]
+        pair = Pair(sample.name, root / sample.image, root / sample.label)
+        found = read(pair, DATASETS[dataset])
+        if found.label.shape != self.sizes[i]:
+            raise InputError(f"{pair.label} has changed; run `dvc repro prepare`")
+        return found
