@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -199,18 +200,26 @@ def interrupt(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch, count: int
             prepare(CAMVID, root, out)
 
 
+def longer(file: Path) -> None:
+    """Another size at the same time."""
+    time = file.stat().st_mtime_ns
+    file.write_bytes(file.read_bytes() + b"0")
+    os.utime(file, ns=(time, time))
+
+
+@pytest.mark.parametrize("change", [lambda file: os.utime(file, ns=(1, 1)), longer])
 def test_changed_files_start_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    change: Callable[[Path], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     root = camvid(tmp_path / "source")
-    file = root / "trainannot/0001TP_000000.png"
     interrupt(root, tmp_path / "out", monkeypatch)
-    label(file, 12, seed=9)  # of a size that may be the same, at another time
-    os.utime(file, ns=(1, file.stat().st_mtime_ns + 1))
+    change(root / "val/0001TP_000002.png")
     capsys.readouterr()
-    manifest = prepare(CAMVID, root, tmp_path / "out")
+    prepare(CAMVID, root, tmp_path / "out")
     assert "goes on" not in capsys.readouterr().out
-    assert manifest == prepare(CAMVID, root, tmp_path / "again")
 
 
 def test_lost_bytes_are_written_again(
@@ -219,14 +228,18 @@ def test_lost_bytes_are_written_again(
     """After a power failure the journal may say more than the disk has."""
     root = camvid(tmp_path / "source")
     prepare(CAMVID, root, tmp_path / "whole")
-    for name, size in (("train-images.bin", 100), ("train-labels.bin", 72 * 80 + 1)):
-        interrupt(root, tmp_path / "out", monkeypatch)
-        with (tmp_path / ".out.partial/content" / name).open("r+b") as file:
-            file.truncate(size)
-        capsys.readouterr()
-        prepare(CAMVID, root, tmp_path / "out")
-        assert ("goes on after 1 of 3" in capsys.readouterr().out) == (size > 100)
-        assert content(tmp_path / "out") == content(tmp_path / "whole")
+    one = 72 * 80
+    for name, size in (("train-images.bin", 100), ("train-labels.bin", one + 1)):
+        for filled in (False, True):  # with zeros, to the old length
+            interrupt(root, tmp_path / "out", monkeypatch)
+            file = tmp_path / ".out.partial/content" / name
+            length = file.stat().st_size
+            os.truncate(file, size)
+            os.truncate(file, length if filled else size)
+            capsys.readouterr()
+            prepare(CAMVID, root, tmp_path / "out")
+            assert ("goes on after 1 of 3" in capsys.readouterr().out) == (size > one)
+            assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("step", range(3))
