@@ -30,6 +30,7 @@ Context = Literal["none", "nb", "apnb"]
 Stem = Literal["plain", "deep", "deep64"]
 Pixels = Literal["imagenet", "caffe"]
 Layout = Literal["authors", "mmseg"]
+Protocol = Literal["whole", "sliding", "multi_scale"]
 TableName = Literal["ablation", "sampling"]
 Sampling = Literal["random", "max", "average", "pyramid_random", "pyramid_max", "pyramid_average"]
 
@@ -141,8 +142,15 @@ class Train(Strict):
 
 
 class Evaluate(Strict):
+    """How networks are scored; the tables show the first protocol (see pipeline.scoring)."""
+
     batch_size: Count
     threads: Count
+    protocols: Annotated[list[Protocol], Field(min_length=1)]
+    window: Size | None = None
+    stride: Size | None = None
+    scales: Annotated[list[Positive], Field(min_length=1)] | None = None
+    flip: bool | None = None
 
 
 class Profile(Strict):
