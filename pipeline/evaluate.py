@@ -11,35 +11,39 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ann import SegmentationNetwork, confusion_matrix
+from ann import SegmentationNetwork
 from pipeline.common import cli, params
 from pipeline.common.files import read_json, write_json
 from pipeline.common.paths import RunPaths
 from pipeline.common.progress import Reporter
 from pipeline.inputs.store import Store
 from pipeline.prepare import MANIFEST, folder
+from pipeline.scoring.categories import categories
 from pipeline.scoring.predict import as_batch, batches_of_one_size, load, predict
-from pipeline.scoring.results import protocol_scores
-
-Confusion = npt.NDArray[np.int64]
+from pipeline.scoring.results import Confusion, count, protocol_scores
 
 
 def evaluate(
-    network: SegmentationNetwork, store: Store, classes: int, settings: params.Evaluate, title: str
+    network: SegmentationNetwork,
+    store: Store,
+    settings: params.Evaluate,
+    title: str,
+    *,
+    classes: int,
+    background: bool,
 ) -> dict[str, Confusion]:
-    """The confusion matrix (classes, classes) over the split by each protocol."""
-    shape = (classes, classes)
-    total: dict[str, Confusion] = {p: np.zeros(shape, np.int64) for p in settings.protocols}
+    """The confusion matrix over the split by each protocol, as pipeline.scoring.results counts."""
+    total: dict[str, Confusion] = {}
     done = 0
     with Reporter(title, len(store)) as reporter:
         for group in batches_of_one_size(store, settings.batch_size):
             samples = [store[i] for i in group]
             images, labels = as_batch(samples), np.stack([s.label for s in samples])
-            for protocol, confusion in total.items():
+            for protocol in settings.protocols:
                 ids = predict(network, images, protocol, settings)
-                confusion += confusion_matrix(labels, ids, classes)
+                counts = count(labels, ids, classes, background)
+                total[protocol] = total.get(protocol, 0) + counts
             done += len(group)
             reporter.update(done)
     return total
@@ -50,8 +54,16 @@ def score(file: Path, data: Path, settings: params.Evaluate, name: str) -> dict[
     manifest, store = read_json(data / MANIFEST), Store(data, "val")
     classes = manifest["classes"]
     network = load(file, manifest["dataset"], classes, store.sizes, settings)
-    confusions = evaluate(network, store, len(classes), settings, f"evaluate {name}")
-    found = {p: protocol_scores(confusion, classes) for p, confusion in confusions.items()}
+    confusions = evaluate(
+        network,
+        store,
+        settings,
+        f"evaluate {name}",
+        classes=len(classes),
+        background=manifest.get("background", False),
+    )
+    groups = categories(classes)
+    found = {p: protocol_scores(c, classes, groups) for p, c in confusions.items()}
     told = ", ".join(f"{100 * s['miou']:.2f} ({p})" for p, s in found.items())
     print(f"{name}: mIoU {told}")
     return {
