@@ -39,7 +39,8 @@ def evaluate(
     with Reporter(title, len(store)) as reporter:
         for group in batches_of_one_size(store, settings.batch_size):
             samples = [store[i] for i in group]
-            images, labels = as_batch(samples), np.stack([s.label for s in samples])
+            images = as_batch([s.image for s in samples])
+            labels = np.stack([s.label for s in samples])
             for protocol in settings.protocols:
                 ids = predict(network, images, protocol, settings)
                 counts = count(labels, ids, classes, background)

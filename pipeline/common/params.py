@@ -306,6 +306,14 @@ def variant_and_seed(params: Params, variant: str, seed: str) -> tuple[str, int]
     return variant, int(seed)
 
 
+def listed_checkpoint(params: Params, name: str) -> Checkpoint:
+    """One of `checkpoints`; an InputError names those there are."""
+    if name not in params.checkpoints:
+        allowed = ", ".join(params.checkpoints) or "none, for params.yaml lists no checkpoints"
+        raise InputError(f"checkpoint is {name!r}; allowed are {allowed}")
+    return params.checkpoints[name]
+
+
 def _sentence(error: ValidationError) -> str:
     """The first problem as key, value and what is allowed."""
     first, *others = error.errors()

@@ -12,7 +12,7 @@ from ann import SegmentationNetwork
 from pipeline.common import checkpoint
 from pipeline.common.cli import InputError
 from pipeline.common.params import Evaluate
-from pipeline.inputs.store import Pixels, Sample, Store
+from pipeline.inputs.store import Pixels, Store
 from pipeline.scoring import protocols
 
 
@@ -76,9 +76,9 @@ def _ids(scores: Tensor) -> Pixels:
     return ids
 
 
-def as_batch(samples: list[Sample]) -> Tensor:
-    """The images of samples of one size, (B, 3, H, W) uint8, channels last."""
-    return torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2)
+def as_batch(images: list[Pixels]) -> Tensor:
+    """Images (H, W, 3) of one size as (B, 3, H, W) uint8, channels last."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
 
 def batches_of_one_size(store: Store, batch_size: int) -> list[list[int]]:
