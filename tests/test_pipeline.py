@@ -169,6 +169,8 @@ def test_real_images_run_through_the_same_pipeline(clone: Clone, tmp_path: Path)
     train = settings["profiles"]["camvid"]["train"]
     train |= {"iterations": 4, "warmup": 1, "batch_size": 2}
     train["augment"]["crop"] = [64, 64]
+    windows = {"window": [64, 64], "stride": [32, 32], "scales": [1.0, 1.25]}
+    settings["profiles"]["camvid"]["evaluate"] |= windows
     file.write_text(yaml.safe_dump(settings, sort_keys=False))
     clone.run("dvc", "repro", "evaluate@ann-0")
     clone.run("dvc", "repro", "--single-item", "collect", "report")
