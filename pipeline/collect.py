@@ -5,7 +5,7 @@
 Writes reports/results.jsonl, a line a run, then a line an imported checkpoint. A run counts only if
 it was trained with the settings that params.yaml has now and scored on the data that it was trained
 on, so that a file left by an earlier setting is never shown as this one; a checkpoint only if it is
-the file and layout that params.yaml lists now.
+the file and layout that params.yaml lists now; both only with scores of the protocols listed now.
 """
 
 import json
@@ -19,6 +19,11 @@ from pipeline.common.paths import RunPaths, finished
 RESULTS = Path("reports/results.jsonl")
 
 
+def scored(settings: params.Params, scores: dict[str, Any]) -> bool:
+    """Whether the scores are of the protocols of params.yaml, in their order."""
+    return list(scores.get("protocols", [])) == settings.active.evaluate.protocols
+
+
 def belongs(settings: params.Params, record: dict[str, Any], scores: dict[str, Any]) -> bool:
     """Whether a run is the one that params.yaml describes."""
     config = record["config"]
@@ -27,6 +32,7 @@ def belongs(settings: params.Params, record: dict[str, Any], scores: dict[str, A
     return (
         config["network"] == settings.network(record["variant"])
         and trained == train
+        and scored(settings, scores)
         and scores["dataset_digest"] == record["dataset"]["digest"]
     )
 
@@ -45,7 +51,7 @@ def main() -> None:
         if not paths.is_finished:
             continue
         record, scores = read_json(paths.record), read_json(paths.scores)
-        if record["checkpoint"] == given.model_dump():
+        if record["checkpoint"] == given.model_dump() and scored(settings, scores):
             result = {"checkpoint": name, "scores": scores, "record": record}
             lines.append(json.dumps(result) + "\n")
     with whole_file(RESULTS) as partial:

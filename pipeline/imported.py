@@ -44,11 +44,8 @@ def main() -> None:
     if len(sys.argv) != 2:
         raise cli.InputError("usage: python -m pipeline.imported NAME")
     name = sys.argv[1]
-    if name not in settings.checkpoints:
-        allowed = ", ".join(settings.checkpoints) or "none, for params.yaml lists no checkpoints"
-        raise cli.InputError(f"checkpoint is {name!r}; allowed are {allowed}")
+    given = params.listed_checkpoint(settings, name)
     params.require_checked(settings, "evaluate")
-    given = settings.checkpoints[name]
     paths, data = RunPaths(settings.profile, name, None), folder(settings.profile)
     convert(name, given, data, paths.weights)
     scores = score(paths.weights, data, settings.active.evaluate, name)

@@ -10,6 +10,8 @@ from PIL import Image
 
 from ann import confusion_matrix, scores
 from pipeline.datasets import DATASETS
+from pipeline.scoring.categories import categories
+from pipeline.scoring.results import BACKGROUND, count, protocol_scores
 
 CITYSCAPES = DATASETS["cityscapes"]
 
@@ -67,6 +69,36 @@ def test_equal_to_the_official_cityscapes_evaluation(
     ours = scores(total)
     assert ours.miou == theirs["averageScoreClasses"]
     assert ours.classes_present == 18
-    for name, iou in zip(CITYSCAPES.classes, ours.class_iou, strict=True):
-        official_iou = theirs["classScores"][name]
-        assert iou == official_iou or (np.isnan(iou) and np.isnan(official_iou))
+    classes = list(CITYSCAPES.classes)
+    told = protocol_scores(total, classes, categories(classes))
+    assert told["miou"] == theirs["averageScoreClasses"]
+    assert told["category_miou"] == theirs["averageScoreCategories"]
+    for kind, ious in (("class", told["class_iou"]), ("category", told["category_iou"])):
+        official_ious = {
+            name: None if np.isnan(iou) else iou
+            for name, iou in theirs[f"{kind}Scores"].items()
+            if name in ious
+        }
+        assert ious == official_ious
+        assert len(ious) == {"class": 19, "category": 7}[kind]
+        assert (None in ious.values()) == (kind == "class")
+    assert categories(["road", "sky"]) is None
+
+
+def test_background_counts_in_its_own_mean_only() -> None:
+    classes = ["a", "b"]
+    labels = np.array([0, 0, 0, 1, 1, BACKGROUND, BACKGROUND, BACKGROUND, 255], np.uint8)
+    predicted = np.array([0, 0, 1, 1, 1, 0, 0, 1, 1], np.uint8)
+    counts = count(labels, predicted, 2, background=True)
+    assert counts.tolist() == [[2, 1, 0], [0, 2, 0], [2, 1, 0]]
+    told = protocol_scores(counts, classes, None)
+    assert told["class_iou"] == {"a": 2 / 3, "b": 2 / 3}
+    assert told["miou"] == pytest.approx(2 / 3)
+    assert told["pixel_accuracy"] == 4 / 5
+    assert told["miou_with_background"] == pytest.approx((2 / 5 + 2 / 4 + 0) / 3)
+    plain = count(labels[labels != BACKGROUND], predicted[labels != BACKGROUND], 2, False)
+    without = protocol_scores(plain, classes, None)
+    assert "miou_with_background" not in without
+    assert {k: told[k] for k in without if k != "confusion"} == {
+        k: without[k] for k in without if k != "confusion"
+    }

@@ -17,6 +17,7 @@ from pipeline.datasets import DATASETS
 ROOT = Path(__file__).parents[1]
 GOOD = yaml.safe_load((ROOT / "params.yaml").read_text())
 TRAIN = "profiles.embedded.train"
+EVALUATE = "profiles.camvid.evaluate"
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
@@ -88,6 +89,16 @@ def test_every_shipped_profile_is_valid(profile: str, tmp_path: Path) -> None:
             True,
             "allowed without train.loss.at_labels is",
         ),
+        (f"{EVALUATE}.protocols", [], f"{EVALUATE}.protocols is []; "),
+        (f"{EVALUATE}.protocols", ["whole", "whole"], "allowed is each once"),
+        (f"{EVALUATE}.protocols", ["crop"], "is 'crop'; allowed is 'whole', 'sliding' or 'multi"),
+        (f"{EVALUATE}.protocols", ["whole"], "allowed only with the protocol sliding or multi_"),
+        (f"{EVALUATE}.protocols", ["sliding"], f"{EVALUATE}.scales is [0.75, 1.0, 1.25]; allowed"),
+        (f"{EVALUATE}.window", None, f"{EVALUATE}.window is missing; the protocol sliding needs"),
+        (f"{EVALUATE}.flip", None, f"{EVALUATE}.flip is missing; the protocol multi_scale needs"),
+        (f"{EVALUATE}.stride", [240, 321], f"{EVALUATE}.stride is [240, 321]; allowed are steps"),
+        (f"{EVALUATE}.scales", [1.0, 1.0], f"{EVALUATE}.scales is [1.0, 1.0]; allowed is each"),
+        (f"{EVALUATE}.scales", [0.0], f"{EVALUATE}.scales.0 is 0.0; allowed is greater than 0"),
         ("checkpoints.Mine", {"file": "a.pth", "layout": "mmseg"}, "a letter first"),
         ("checkpoints.a", {"file": "a.pth", "layout": "paddle"}, "allowed is 'authors' or 'mmseg'"),
         ("checkpoints.a", {"layout": "mmseg"}, "checkpoints.a.file is missing"),

@@ -40,7 +40,7 @@ def test_one_command_makes_everything(clone: Clone) -> None:
     assert table["n"].tolist() == [1] * 3
     for name, miou in zip(table["variant"], table["miou"], strict=True):
         scores = json.loads((clone.path / f"runs/embedded/{name}-0/scores.json").read_text())
-        assert abs(100 * scores["miou"] - miou) < 1e-3
+        assert abs(100 * scores["protocols"]["whole"]["miou"] - miou) < 1e-3
         assert scores["images"] == 4
     page = (clone.path / "reports/README.md").read_text()
     assert "not comparable with the paper's" in page
@@ -89,7 +89,8 @@ def test_mlflow_shows_parents_and_children_and_survives_its_loss(clone: Clone) -
         assert set(children["tags.mlflow.parentRunId"]) == set(parents["run_id"])
         for _, run in children.iterrows():
             scores = clone.path / f"runs/embedded/{run['tags.variant']}-0/scores.json"
-            assert abs(run["metrics.miou"] - json.loads(scores.read_text())["miou"]) < 1e-9
+            told = json.loads(scores.read_text())["protocols"]["whole"]
+            assert abs(run["metrics.miou"] - told["miou"]) < 1e-9
             assert run["params.train.iterations"] == "6"
             assert run["tags.dvc.stage"] == f"train@{run['tags.variant']}-0"
             assert len(run["tags.git.commit"]) == 40
@@ -168,16 +169,21 @@ def test_real_images_run_through_the_same_pipeline(clone: Clone, tmp_path: Path)
     train = settings["profiles"]["camvid"]["train"]
     train |= {"iterations": 4, "warmup": 1, "batch_size": 2}
     train["augment"]["crop"] = [64, 64]
+    windows = {"window": [64, 64], "stride": [32, 32], "scales": [1.0, 1.25]}
+    settings["profiles"]["camvid"]["evaluate"] |= windows
     file.write_text(yaml.safe_dump(settings, sort_keys=False))
     clone.run("dvc", "repro", "evaluate@ann-0")
     clone.run("dvc", "repro", "--single-item", "collect", "report")
     table = pd.read_csv(clone.path / "reports/tables/ablation.csv").set_index("variant")
     assert table["n"].to_dict() == {"baseline": 0, "apnb": 0, "ann": 1}  # said, not invented
     scores = json.loads((clone.path / "runs/camvid/ann-0/scores.json").read_text())
-    assert next(iter(scores["class_iou"])) == "sky"
-    assert sum(map(sum, scores["confusion"])) == sum(
+    labelled = sum(
         int((np.asarray(Image.open(f)) != 11).sum()) for f in folder.glob("valannot/*.png")
     )
+    assert list(scores["protocols"]) == ["whole", "sliding", "multi_scale"]
+    for protocol in scores["protocols"].values():
+        assert next(iter(protocol["class_iou"])) == "sky"
+        assert sum(map(sum, protocol["confusion"])) == labelled  # no pixel of the padding
 
     (folder / "valannot/0001TP_000001.png").unlink()
     told = clone.run("dvc", "repro", "prepare", ok=False)

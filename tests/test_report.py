@@ -1,6 +1,7 @@
 """The tables: what they say follows from the results, and nothing else."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,8 +15,13 @@ SETTINGS = params.load(ROOT / "params.yaml")
 PUBLISHED = yaml.safe_load((ROOT / "reports/published.yaml").read_text())
 
 
+def scored(scores: dict[str, Any]) -> dict[str, Any]:
+    """scores.json with these scores as the first protocol's, and others after it."""
+    return {"images": 7, "protocols": {"sliding": scores, "whole": {"miou": 0.0}}}
+
+
 def runs(variant: str, *mious: float) -> list[Result]:
-    return [Result(variant, i, {"miou": m / 100}, {}) for i, m in enumerate(mious)]
+    return [Result(variant, i, scored({"miou": m / 100}), {}) for i, m in enumerate(mious)]
 
 
 def results(**measured: list[float]) -> Results:
@@ -81,8 +87,8 @@ def test_imported_checkpoints_stand_beside_the_authors_model_on_cityscapes_only(
     embedded = SETTINGS.model_copy(update={"checkpoints": listed})
     real = embedded.model_copy(update={"profile": "cityscapes", "dataset_dir": "/data"})
     iou = {"road": 0.5, "sky": 0.75}
-    scores = {"miou": 0.625, "pixel_accuracy": 0.9, "class_iou": iou, "images": 7}
-    found = {"measured": {"scores": scores, "record": {"digest": "0123456789abcdef"}}}
+    scores = {"miou": 0.625, "pixel_accuracy": 0.9, "class_iou": iou}
+    found = {"measured": {"scores": scored(scores), "record": {"digest": "0123456789abcdef"}}}
 
     frame = imported.shown(imported.table(real, found, PUBLISHED))
     row = ["measured", "authors", "0123456789ab", "2", "7", "62.50", "90.00", "79.9"]

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.common.params import Efficiency, Params, Profile, Variant
+    from pipeline.common.params import Efficiency, Evaluate, Params, Profile, Variant
 
 
 def problems(params: "Params") -> list[str]:
@@ -76,22 +76,58 @@ def _efficiency_problems(efficiency: "Efficiency") -> list[str]:
     return found
 
 
-def _map_problems(key: str, variant: "Variant", params: "Params") -> list[str]:
-    """Pool sizes against the feature map of a training crop."""
-    height, width = params.active.train.augment.crop
-    stride = params.active.network.output_stride
-    rows, columns = -(-height // stride), -(-width // stride)
-    if variant.pool_sizes and max(variant.pool_sizes) > min(rows, columns):
-        return [
-            f"{key}.pool_sizes is {variant.pool_sizes}; allowed are sizes up to "
-            f"{min(rows, columns)}, for a crop of {height}x{width} makes a feature map of "
-            f"{rows}x{columns}"
+def _evaluate_problems(key: str, evaluate: "Evaluate") -> list[str]:
+    """The protocols against the keys that they need."""
+    found = []
+    protocols, window, stride = evaluate.protocols, evaluate.window, evaluate.stride
+    for name in ("protocols", "scales"):
+        values = getattr(evaluate, name) or []
+        if len(set(values)) < len(values):
+            found.append(f"{key}.{name} is {values}; allowed is each once")
+    for protocol, own in (("sliding", ("window", "stride")), ("multi_scale", ("scales", "flip"))):
+        found += [
+            f"{key}.{name} is missing; the protocol {protocol} needs it"
+            for name in own
+            if protocol in protocols and getattr(evaluate, name) is None
         ]
-    return []
+    for name, users in (
+        ("window", ("sliding", "multi_scale")),
+        ("stride", ("sliding", "multi_scale")),
+        ("scales", ("multi_scale",)),
+        ("flip", ("multi_scale",)),
+    ):
+        value = getattr(evaluate, name)
+        if value is not None and not set(users) & set(protocols):
+            found.append(
+                f"{key}.{name} is {value!r}; allowed only with the protocol {' or '.join(users)}"
+            )
+    if (window is None) != (stride is None):
+        found.append(f"{key}.stride is {stride}; window and stride belong together")
+    elif window and stride and (stride[0] > window[0] or stride[1] > window[1]):
+        found.append(
+            f"{key}.stride is {list(stride)}; allowed are steps up to the window's, {list(window)}"
+        )
+    return found
+
+
+def _map_problems(key: str, variant: "Variant", params: "Params") -> list[str]:
+    """Pool sizes against the feature maps of a training crop and of an evaluation's window."""
+    found = []
+    crop, window = params.active.train.augment.crop, params.active.evaluate.window
+    stride = params.active.network.output_stride
+    for what, (height, width) in (("crop", crop), ("window", window or crop)):
+        rows, columns = -(-height // stride), -(-width // stride)
+        if variant.pool_sizes and max(variant.pool_sizes) > min(rows, columns):
+            found.append(
+                f"{key}.pool_sizes is {variant.pool_sizes}; allowed are sizes up to "
+                f"{min(rows, columns)}, for a {what} of {height}x{width} makes a feature map of "
+                f"{rows}x{columns}"
+            )
+    return found
 
 
 def _profile_problems(key: str, profile: "Profile") -> list[str]:
-    found = []
+    found = _evaluate_problems(f"{key}.evaluate", profile.evaluate)
     train, network = profile.train, profile.network
     for name in ("scale", "aspect"):
         low, high = getattr(train.augment, name)

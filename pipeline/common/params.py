@@ -30,6 +30,7 @@ Context = Literal["none", "nb", "apnb"]
 Stem = Literal["plain", "deep", "deep64"]
 Pixels = Literal["imagenet", "caffe"]
 Layout = Literal["authors", "mmseg"]
+Protocol = Literal["whole", "sliding", "multi_scale"]
 TableName = Literal["ablation", "sampling"]
 Sampling = Literal["random", "max", "average", "pyramid_random", "pyramid_max", "pyramid_average"]
 
@@ -159,8 +160,15 @@ class Train(Strict):
 
 
 class Evaluate(Strict):
+    """How networks are scored; the tables show the first protocol (see pipeline.scoring)."""
+
     batch_size: Count
     threads: Count
+    protocols: Annotated[list[Protocol], Field(min_length=1)]
+    window: Size | None = None
+    stride: Size | None = None
+    scales: Annotated[list[Positive], Field(min_length=1)] | None = None
+    flip: bool | None = None
 
 
 class Prepare(Strict):
@@ -321,6 +329,14 @@ def variant_and_seed(params: Params, variant: str, seed: str) -> tuple[str, int]
         allowed = ", ".join(map(str, params.seeds))
         raise InputError(f"seed is {seed!r}; allowed are {allowed}")
     return variant, int(seed)
+
+
+def listed_checkpoint(params: Params, name: str) -> Checkpoint:
+    """One of `checkpoints`; an InputError names those there are."""
+    if name not in params.checkpoints:
+        allowed = ", ".join(params.checkpoints) or "none, for params.yaml lists no checkpoints"
+        raise InputError(f"checkpoint is {name!r}; allowed are {allowed}")
+    return params.checkpoints[name]
 
 
 def _sentence(error: ValidationError) -> str:

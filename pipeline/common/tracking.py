@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.common.files import digest
+from pipeline.common.scores import first
 
 if TYPE_CHECKING:  # importing mlflow takes seconds, and short runs never need it
     from mlflow import MlflowClient
@@ -59,9 +60,10 @@ def send(
         _send_curve(client, run_id, [r for r in curve[sent:] if r["iteration"] % step == 0])
         client.set_tag(run_id, _ROWS, str(len(curve)))
     if scores is not None and _SCORED not in tags:
+        shown = first(scores)
         for name in ("miou", "pixel_accuracy", "classes_present"):
-            client.log_metric(run_id, name, scores[name])
-        table = {"class": list(scores["class_iou"]), "iou": list(scores["class_iou"].values())}
+            client.log_metric(run_id, name, shown[name])
+        table = {"class": list(shown["class_iou"]), "iou": list(shown["class_iou"].values())}
         client.log_table(run_id, table, "class_iou.json")
         client.set_tag(run_id, _SCORED, "yes")
         end = _milliseconds(record) + int(1000 * record["speed"]["seconds"])

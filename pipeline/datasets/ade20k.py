@@ -26,7 +26,8 @@ _FOLDERS = {"train": "training", "val": "validation"}
 _OTHER = 0
 _DOWNLOAD = (
     "ADE20K is ADEChallengeData2016.zip (about 1 GB) of sceneparsing.csail.mit.edu; unpacked, it "
-    "is the folder ADEChallengeData2016 with images and annotations"
+    "is the folder ADEChallengeData2016 with images and annotations; release_test.zip of there, "
+    "unpacked in it, is the test split"
 )
 
 
@@ -38,6 +39,11 @@ def pairs(root: Path, split: str) -> list[Pair]:
     return [Pair(name, images[name], labels[name]) for name in match(images, labels, split)]
 
 
+def test_images(root: Path) -> list[tuple[str, Path]]:
+    """The images of release_test.zip, unpacked in the same folder."""
+    return sorted(listing(root / "release_test" / "testing", ".jpg", _DOWNLOAD).items())
+
+
 DATASET = Dataset(
     name="ade20k",
     classes=_NAMES,
@@ -47,4 +53,5 @@ DATASET = Dataset(
     published={"train": 20210, "val": 2000},
     folders=("images", "annotations"),
     download=_DOWNLOAD,
+    test_images=test_images,
 )

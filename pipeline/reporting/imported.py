@@ -7,11 +7,17 @@ import pandas as pd
 
 from pipeline.check import EMBEDDED
 from pipeline.common.params import Params
+from pipeline.common.scores import first
 from pipeline.reporting.tables import UNMEASURED, dagger
 
+PROTOCOLS = {
+    "whole": "whole images, one scale",
+    "sliding": "sliding windows, one scale",
+    "multi_scale": "several scales",
+}
 NOTE = (
-    "Checkpoints that others trained, evaluated here: whole images, one scale, one confusion "
-    "matrix over the validation split. The file is named by the first 12 digits of its sha256."
+    "Checkpoints that others trained, evaluated here: {protocol}, one confusion matrix over the "
+    "validation split. The file is named by the first 12 digits of its sha256."
 )
 
 
@@ -34,9 +40,10 @@ def published_miou(settings: Params, published: dict[str, Any]) -> tuple[float |
 
 def notes(settings: Params) -> str:
     """What stands under the table."""
+    note = NOTE.format(protocol=PROTOCOLS[settings.active.evaluate.protocols[0]])
     if real_cityscapes(settings):
-        return NOTE
-    return f"{NOTE} The data are not Cityscapes: **not comparable with published numbers**."
+        return note
+    return f"{note} The data are not Cityscapes: **not comparable with published numbers**."
 
 
 def table(
@@ -48,11 +55,11 @@ def table(
     for name, given in settings.checkpoints.items():
         row: dict[str, Any] = {"checkpoint": name, "layout": given.layout}
         result = results.get(name)
-        scores = result["scores"] if result else {}
+        scores = first(result["scores"]) if result else {}
         row |= {
             "file": result["record"]["digest"][:12] if result else "",
             "classes": len(scores["class_iou"]) if result else None,
-            "images": scores.get("images"),
+            "images": result["scores"]["images"] if result else None,
             "miou": 100 * scores["miou"] if result else None,
             "pixel_accuracy": 100 * scores["pixel_accuracy"] if result else None,
             "published": miou,

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import ttest_1samp
 
+from pipeline.common.scores import first
+
 LEVEL = 0.05
 
 
@@ -23,8 +25,8 @@ class Result:
 
     @property
     def miou(self) -> float:
-        """In percent."""
-        return 100 * float(self.scores["miou"])
+        """In percent, by the first protocol."""
+        return 100 * float(first(self.scores)["miou"])
 
 
 Results = dict[str, list[Result]]

@@ -1,0 +1,1 @@
+"""What evaluation shares: the protocols, prediction with a trained network, and the scores."""
