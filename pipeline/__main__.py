@@ -173,7 +173,7 @@ def main() -> None:
     jobs = default_jobs(settings) if jobs is None else jobs
     if jobs < 1:
         raise InputError(f"--jobs is {jobs}; allowed is 1 or more")
-    dvc("repro", "--quiet", "prepare", "contact_sheet")
+    dvc("repro", "--quiet", "plan", "prepare", "contact_sheet")  # what it costs, before it does
     changed = stale()
     pool = Pool(runs_to_do(settings, changed), jobs)
     if pool.runs:

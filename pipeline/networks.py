@@ -9,10 +9,10 @@ those of a step times its iterations. Writes reports/networks.json.
 """
 
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import product
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from ann import SegmentationNetwork
 from pipeline import datasets
@@ -21,6 +21,7 @@ from pipeline.common.files import write_json
 from pipeline.common.paths import NETWORKS
 from pipeline.common.progress import Reporter
 from pipeline.measuring import clock
+from pipeline.measuring.counting import counted
 from pipeline.measuring.process import MEASURED, Row, fresh, series
 from pipeline.training.recipe import make_optimizer, training_loss
 from pipeline.training.run import resolve_precision
@@ -57,10 +58,7 @@ def build(job: Row, form: str = "fast") -> SegmentationNetwork:
 
 
 def count(work: list[Row]) -> Row:
-    """Parameters, and operations of an image's forward pass in the blocks' plain form.
-
-    Nothing is allocated. In a process of its own, for what the library keeps has no values here.
-    """
+    """Parameters, and operations of an image's forward pass in the blocks' plain form."""
     counts = []
     networks: dict[tuple[str, str], SegmentationNetwork] = {}
     with torch.device("meta"), torch.no_grad():
@@ -68,10 +66,9 @@ def count(work: list[Row]) -> Row:
             name = job["profile"], job["variant"]
             if name not in networks:
                 networks[name] = build(job, "plain").eval()
-            with FlopCounterMode(display=False) as counter:
-                networks[name](torch.zeros(1, 3, *job["size"]))
-            parameters = sum(p.numel() for p in networks[name].parameters())
-            counts.append({"parameters": parameters, "flops": counter.get_total_flops()})
+            image = torch.zeros(1, 3, *job["size"])
+            found = counted(networks[name], partial(networks[name], image))
+            counts.append({key: found[key] for key in ("parameters", "flops")})
     return {"counts": counts}
 
 

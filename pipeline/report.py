@@ -17,7 +17,7 @@ from pipeline.common import cli, params
 from pipeline.common.files import read_json, whole_file, whole_folder, write_json
 from pipeline.common.paths import EFFICIENCY, NETWORKS
 from pipeline.common.tracking import run_name
-from pipeline.reporting import efficiency, imported, tables
+from pipeline.reporting import classes, comparisons, efficiency, imported, tables
 from pipeline.reporting.results import Result, Results, mean, read, read_imported
 
 REPORTS = Path("reports")
@@ -88,10 +88,34 @@ def cost_tables(folder: Path, results: Results, published: dict[str, Any]) -> di
     return parts | {"networks": f"{table}\n\n{efficiency.NETWORKS_NOTE}"}
 
 
-def page(
-    settings: params.Params, results: Results, parts: dict[str, str], costs: dict[str, str]
+def comparison_tables(
+    folder: Path, settings: params.Params, results: Results, published: dict[str, Any]
 ) -> str:
-    """reports/README.md."""
+    """Write the comparisons with what others published; returns their part of the page."""
+    others = read_imported(RESULTS)
+    parts = [comparisons.ABOUT]
+    for name, about in comparisons.COMPARISONS.items():
+        frame = comparisons.table(settings, name, results, others, published)
+        words = comparisons.notes(settings, name)
+        notes = f"{comparisons.ABOUT}\n\n{words}"
+        tables.write(frame, folder / name, notes, comparisons.shown)
+        short = comparisons.compact(frame).to_markdown(index=False, disable_numparse=True)
+        parts += [f"### {about.title}", str(short), words]
+    frame = classes.table(settings, results, others, published)
+    notes = classes.notes(settings, frame)
+    tables.write(frame, folder / "cityscapes_classes", notes, classes.shown)
+    return "\n\n".join(
+        [
+            *parts,
+            "Cityscapes by class: [tables/cityscapes_classes.md](tables/cityscapes_classes.md).",
+        ]
+    )
+
+
+def page(
+    settings: params.Params, results: Results, parts: dict[str, str], more: dict[str, str]
+) -> str:
+    """reports/README.md; `parts` are the tables to which the note on mIoU belongs."""
     note = comparable_note(settings)
     sections = [f"# Results: profile `{settings.profile}`", note] if note else ["# Results"]
     for name, body in parts.items():
@@ -101,7 +125,7 @@ def page(
         "mean ± standard deviation over the seeds. *to baseline* is the mean difference on equal "
         "seeds. " + DAGGER_NOTE,
     ]
-    for name, body in costs.items():
+    for name, body in more.items():
         sections += [f"## {name.capitalize()}", body]
     sections += [
         "## Where each number comes from",
@@ -131,9 +155,10 @@ def main() -> None:
             notes = imported.notes(settings)
             markdown = tables.write(frame, folder / "imported", notes, imported.shown)
             parts["imported"] = f"{markdown}\n\n{notes}"
-        costs = cost_tables(folder, results, published)
+        more = {"comparisons": comparison_tables(folder, settings, results, published)}
+        more |= cost_tables(folder, results, published)
     with whole_file(REPORTS / "README.md") as partial:
-        partial.write_text(page(settings, results, parts, costs))
+        partial.write_text(page(settings, results, parts, more))
     write_json(
         REPORTS / "metrics.json",
         {"miou": {name: round(mean(runs), 2) for name, runs in results.items() if runs}},

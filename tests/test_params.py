@@ -110,6 +110,8 @@ def test_every_shipped_profile_is_valid(profile: str, tmp_path: Path) -> None:
         ("efficiency.sampling", "max", "efficiency.pool_sizes is [1, 3, 6, 8]; max sampling takes"),
         ("efficiency.modes", [{"device": "tpu"}], "efficiency.modes.0.device is 'tpu'; allowed is"),
         ("networks.profile", "paper", "networks.profile is 'paper'; allowed are embedded, camvid"),
+        ("plan.utilisation", 1.5, "plan.utilisation is 1.5; allowed is less than or equal to 1"),
+        ("plan.tflops", {"bfloat16": 312}, "plan.tflops.float32 is missing"),
         ("scene.width", True, "scene.width is True; allowed is a valid integer"),
     ],
 )

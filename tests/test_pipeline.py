@@ -26,7 +26,7 @@ def test_every_variant_and_seed_is_a_stage() -> None:
     settings = yaml.safe_load((ROOT / "params.yaml").read_text())
     told = Clone(ROOT).run("dvc", "stage", "list", "--name-only").split()
     runs = [f"{v}-{s}" for v in settings["variants"] for s in settings["seeds"]]
-    expected = ["check", "scene", "prepare", "track", "collect", "report"]
+    expected = ["check", "plan", "scene", "prepare", "track", "collect", "report"]
     expected += ["efficiency", "networks", "figures"]
     expected += [f"{stage}@{run}" for stage in ("train", "evaluate") for run in runs]
     assert sorted(told) == sorted(expected)
@@ -56,6 +56,13 @@ def test_one_command_makes_everything(clone: Clone) -> None:
     assert (networks["trained_to_predicted"] > 0).all()
     for figure in ("operation-times", "cost-against-positions"):
         assert "APNB, " in (clone.path / f"reports/figures/{figure}.svg").read_text()
+    plan = (clone.path / "reports/plan.md").read_text()
+    assert re.search(r"\| embedded +\| 3 +\| 3 ", plan)
+    comparison = pd.read_csv(clone.path / "reports/tables/cityscapes.csv").set_index("method")
+    assert comparison.loc["ann", "n"] == 0  # the drawn scenes are not Cityscapes
+    by_class = pd.read_csv(clone.path / "reports/tables/cityscapes_classes.csv").set_index("class")
+    miou = table.set_index("variant").loc["ann", "miou"]
+    assert abs(by_class.loc["mean", "ann"] - miou) < 1e-3
     assert clone.run("dvc", "status").strip() == "Data and pipelines are up to date."
 
 
@@ -101,7 +108,7 @@ def test_pool_sizes_rerun_their_variant_and_the_tables_only(clone: Clone) -> Non
     own = {"train@apnb-0", "evaluate@apnb-0", "track", "collect", "report"}
     clone.edit("- 8\n  ann:", "- 7\n  ann:")
     told = clone.run("dvc", "repro")
-    assert stages_run(told) - {"check"} == own
+    assert stages_run(told) - {"check", "plan"} == own
     page = pd.read_csv(clone.path / "reports/tables/ablation.csv").set_index("variant")
     assert pd.isna(page.loc["apnb", "published"])  # the paper has no such row
 

@@ -247,6 +247,21 @@ class Networks(Strict):
     limit: Positive
 
 
+class Tflops(Strict):
+    """What a device can do at most, 10^12 operations a second, two a multiply-add."""
+
+    bfloat16: Positive
+    float32: Positive
+
+
+class Plan(Strict):
+    """The device that trainings are predicted for: assumptions, not measurements."""
+
+    device: str
+    tflops: Tflops
+    utilisation: Annotated[float, Field(gt=0, le=1)]
+
+
 class Params(Strict):
     profile: Name
     dataset_dir: str
@@ -257,6 +272,7 @@ class Params(Strict):
     scene: Scene
     efficiency: Efficiency
     networks: Networks
+    plan: Plan
     profiles: dict[Name, Profile]
 
     @property

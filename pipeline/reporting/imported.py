@@ -1,13 +1,12 @@
 """The table of the checkpoints that others trained and we evaluated."""
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipeline.check import EMBEDDED
 from pipeline.common.params import Params
 from pipeline.common.scores import first
+from pipeline.reporting.measured import real
 from pipeline.reporting.tables import UNMEASURED, dagger
 
 PROTOCOLS = {
@@ -21,18 +20,13 @@ NOTE = (
 )
 
 
-def real_cityscapes(settings: Params) -> bool:
-    """Whether the data are those of the published numbers."""
-    return settings.active.dataset == "cityscapes" and Path(settings.dataset_dir) != EMBEDDED
-
-
 def published_miou(settings: Params, published: dict[str, Any]) -> tuple[float | None, str]:
     """mIoU in percent that the authors state for their released model, and its status.
 
     The mean of the classes' IoUs, which their README lists; none on other data than Cityscapes.
     """
     entry = published.get("cityscapes_val_class_iou")
-    if entry is None or not real_cityscapes(settings):
+    if entry is None or not real(settings, "cityscapes"):
         return None, ""
     values = entry["rows"].values()
     return 100 * sum(values) / len(values), str(entry["status"])
@@ -41,7 +35,7 @@ def published_miou(settings: Params, published: dict[str, Any]) -> tuple[float |
 def notes(settings: Params) -> str:
     """What stands under the table."""
     note = NOTE.format(protocol=PROTOCOLS[settings.active.evaluate.protocols[0]])
-    if real_cityscapes(settings):
+    if real(settings, "cityscapes"):
         return note
     return f"{note} The data are not Cityscapes: **not comparable with published numbers**."
 

@@ -1,0 +1,55 @@
+"""Which of the measured scores may stand beside a published figure."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.check import EMBEDDED
+from pipeline.common.params import Params
+from pipeline.reporting.results import Result, Results
+from pipeline.reporting.tables import PAPER_POOLING
+
+BASELINE, APNB, ANN = ("none", "none"), ("none", "apnb"), ("afnb", "apnb")
+_OWN = {"fusion", "context", "sampling", "pool_sizes", "backbone", "widths"}
+
+
+def real(settings: Params, dataset: str) -> bool:
+    """Whether the active profile is of this dataset, and not of scenes drawn in its layout."""
+    return settings.active.dataset == dataset and Path(settings.dataset_dir) != EMBEDDED
+
+
+def as_published(settings: Params, *parts: tuple[str, str]) -> list[str]:
+    """The variants with one of these pairs of fusion and context, for each pair in params.yaml's
+    order: with the paper's pooling, and with nothing else of their own but a backbone."""
+    found = []
+    for pair in parts:
+        for name, variant in settings.variants.items():
+            pooling = (variant.sampling, variant.pool_sizes)
+            if (
+                (variant.fusion, variant.context) == pair
+                and pooling in (PAPER_POOLING, (None, None))
+                and variant.model_dump(exclude_none=True).keys() <= _OWN
+            ):
+                found.append(name)
+    return found
+
+
+def runs(settings: Params, results: Results, dataset: str, variant: str) -> list[Result]:
+    """The runs of a variant with the active profile on this dataset, drawn or real."""
+    return [
+        r
+        for r in results.get(variant, [])
+        if (r.record["profile"], r.record["dataset"]["name"]) == (settings.profile, dataset)
+    ]
+
+
+def checkpoints(
+    settings: Params, imported: dict[str, dict[str, Any]], dataset: str
+) -> dict[str, dict[str, Any]]:
+    """The imported checkpoints that are measured with the active profile on this dataset."""
+    return {
+        name: found
+        for name, found in imported.items()
+        if name in settings.checkpoints
+        and settings.active.dataset == dataset
+        and found["record"]["profile"] == settings.profile
+    }

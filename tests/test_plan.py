@@ -1,0 +1,150 @@
+"""The plan: what is counted, what is predicted from it, and what was measured instead."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline import plan
+from pipeline.common import checkpoint, params
+from pipeline.common.files import write_json
+from pipeline.measuring.counting import counted, training_needs
+from pipeline.measuring.process import Row, fresh
+from tests.conftest import ROOT
+
+SETTINGS = params.load(ROOT / "params.yaml")
+NEED = {"parameters": 1000, "flops": 10**9, "saved_bytes": 10**6}
+
+
+def test_a_small_network_by_hand() -> None:
+    with torch.device("meta"):
+        network = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.ReLU())
+        image = torch.zeros(1, 3, 8, 8)
+
+    def twice() -> torch.Tensor:
+        first, second = network(image), network(image)
+        return first + second
+
+    found = counted(network, twice)
+    assert found["parameters"] == 12
+    assert found["flops"] == 2 * (2 * 3 * 4 * 64)
+    assert found["saved_bytes"] == 4 * 64 * (3 + 2 * 4)  # one input and two outputs of ReLU
+    assert counted(network, twice, [image])["saved_bytes"] == 4 * 64 * 2 * 4
+
+
+def whole(variant: str) -> Row:
+    """The needs of a network in one pass, and with its backbone counted apart, or remembered."""
+    network, train = SETTINGS.network(variant), SETTINGS.active.train
+    options = network["options"] | {"form": "plain"}
+    with torch.device("meta"):
+        model = checkpoint.build(network | {"options": options}, 19).train().bfloat16()
+        image = torch.zeros(1, 3, *train.augment.crop)
+        keys = torch.zeros(1, dtype=torch.int64)
+    remembered = {}
+    parts = [training_needs(network, 19, train, remembered) for _ in range(2)]
+    assert len(remembered) == 1
+    return {"whole": counted(model, lambda: model(image, keys)), "parts": parts}
+
+
+@pytest.mark.parametrize("variant", ["baseline", "ann"])
+def test_a_backbone_counted_apart_changes_nothing(variant: str) -> None:
+    found = fresh(whole, variant, limit=60)
+    first, again = found["parts"]
+    assert first == again
+    for key in ("parameters", "flops"):
+        assert first[key] == found["whole"][key]
+    loss = first["saved_bytes"] - found["whole"]["saved_bytes"]
+    cells = 16 * 32  # of the feature map, where this profile's loss is
+    assert 0 < loss < 2 * cells * (19 + 4) * 8
+
+
+def published_memory(backbone: str, crop: tuple[int, int]) -> Row:
+    """Peak bytes of two images in float32 with mmsegmentation's network."""
+    train = SETTINGS.profiles["cityscapes"].train
+    augment = train.augment.model_copy(update={"crop": crop})
+    changed = {"precision": "float32", "batch_size": 2, "augment": augment}
+    train = train.model_copy(update=changed)
+    network = checkpoint.layout_network("mmseg") | {"backbone": backbone}
+    return {"bytes": plan.predict(SETTINGS.plan, train, training_needs(network, 19, train, {}))[1]}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "crop", "gigabytes"),  # configs/ann/README.md of mmsegmentation, Mem (GB)
+    [("resnet101", (769, 769), 10.7), ("resnet50", (512, 1024), 6.0)],
+)
+def test_the_predicted_memory_is_near_what_others_measured(
+    backbone: str, crop: tuple[int, int], gigabytes: float
+) -> None:
+    found = fresh(published_memory, backbone, crop, limit=60)["bytes"]
+    assert found / 1e9 == pytest.approx(gigabytes, rel=0.1)
+
+
+def test_the_closed_form_by_hand() -> None:
+    rates = params.Tflops(bfloat16=1.0, float32=0.5)
+    assumed = params.Plan(device="a device", tflops=rates, utilisation=0.5)
+    train = SETTINGS.active.train.model_copy(update={"batch_size": 4, "iterations": 100})
+    seconds, memory = plan.predict(assumed, train, NEED)  # bfloat16, AdamW
+    assert seconds == pytest.approx(3 * 4 * 100 * 1e9 / 0.5e12)
+    assert memory == 4 * 10**6 + 1000 * 4 * 4
+    slow = train.model_copy(update={"precision": "float32"})
+    assert plan.predict(assumed, slow, NEED)[0] == pytest.approx(2 * seconds)
+    sgd = train.model_copy(update={"optimizer": SETTINGS.profiles["cityscapes"].train.optimizer})
+    assert plan.predict(assumed, sgd, NEED)[1] == 4 * 10**6 + 1000 * 4 * 3
+
+
+def test_a_measured_step_of_this_very_network_is_taken_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "NETWORKS", tmp_path / "networks.json")
+    train = SETTINGS.active.train
+    row = {
+        "profile": "embedded",
+        "variant": "ann",
+        "pass": "step",
+        "size": list(train.augment.crop),
+        "batch": train.batch_size,
+        "parameters": 1000,
+        "status": "measured",
+        "seconds": 0.5,
+        "peak_bytes": 7 * 10**6,
+    }
+    counts = {"ann": NEED, "baseline": NEED}
+    assumed = "predicted for NVIDIA A100"
+    for change, how in (
+        ({}, "measured step, a CPU"),
+        ({"parameters": 999}, assumed),  # of an earlier network
+        ({"batch": 1}, assumed),
+        ({"pass": "forward"}, assumed),
+        ({"status": "over"}, assumed),
+    ):
+        file = {"environment": {"device": "a CPU"}, "networks": [row | change]}
+        write_json(tmp_path / "networks.json", file)
+        frame = plan.trainings(SETTINGS, "embedded", counts).set_index("variant")
+        assert frame["how"].to_dict() == {"ann": how, "baseline": assumed}
+        if not change:
+            assert frame.loc["ann", "hours"] == pytest.approx(0.5 * train.iterations / 3600)
+            assert frame.loc["ann", "memory"] == 7 * 10**6 + 4000
+
+
+def test_the_data_are_the_published_or_the_drawn_ones() -> None:
+    cityscapes = plan.data_of(SETTINGS, "cityscapes")
+    assert cityscapes is not None
+    assert cityscapes.prepared == (2975 + 500) * 1024 * 2048 * 4
+    drawn, scene = plan.data_of(SETTINGS, "embedded"), SETTINGS.scene
+    assert drawn is not None
+    assert drawn.prepared == (scene.train + scene.val) * scene.height * scene.width * 4
+    real = SETTINGS.model_copy(update={"dataset_dir": "/data"})
+    assert plan.data_of(real, "embedded") == cityscapes
+
+
+def test_the_page_has_a_line_a_profile_and_says_what_is_assumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "NETWORKS", tmp_path / "none")
+    text = plan.page(SETTINGS, {name: {"ann": NEED, "nb": NEED} for name in SETTINGS.profiles})
+    lines = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("| ")]
+    firsts = {name.strip(): runs.strip() for name, runs, _ in lines}
+    assert {firsts[name] for name in SETTINGS.profiles} == {"6"}  # two variants, three seeds
+    assert "35% of what is assumed of NVIDIA A100" in text
+    assert "measured memory" not in text
