@@ -18,13 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ann.functions import NormReLU, channels_last
+from ann.functions import is_large
 from ann.maps import Map
+from ann.norm import normalize
 
 if TYPE_CHECKING:
     from ann.blocks import NonLocalBlock
-
-LARGE = 1 << 20  # elements: a map or a similarity beyond it leaves a CPU's cache
 
 
 def forward(block: "NonLocalBlock", x: Tensor, source: Tensor, keys: Tensor | None) -> Tensor:
@@ -48,17 +47,6 @@ def embed(layer: nn.Module, x: Map) -> Tensor:
     conv, norm, _ = layer.children()
     assert isinstance(conv, nn.Conv2d)
     return normalize(norm, x.project(conv.weight, conv.bias), relu=True)
-
-
-def normalize(norm: nn.Module, x: Tensor, relu: bool) -> Tensor:
-    """Batch norm and ReLU; on a CPU and a large map with the backward that keeps less."""
-    lean = type(norm) is nn.BatchNorm2d and norm.momentum is not None and norm.training
-    if lean and x.device.type == "cpu" and x.numel() > LARGE and torch.is_grad_enabled():
-        assert isinstance(norm, nn.BatchNorm2d)
-        norm.get_buffer("num_batches_tracked").add_(1)
-        return NormReLU.apply(channels_last(x), norm, relu, norm.weight, norm.bias)
-    y: Tensor = norm(x)
-    return F.relu_(y) if relu else y
 
 
 def key_and_value(
@@ -155,7 +143,7 @@ def similarity(query: Tensor, key: Tensor, scale: float, normalization: str) -> 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, normalization: str) -> Tensor:
     """O, (B, N, V); a large softmax is never held whole."""
     value = value.to(query.dtype)
-    large = query.shape[0] * query.shape[1] * key.shape[1] > LARGE
+    large = is_large(query.shape[0] * query.shape[1] * key.shape[1])
     if normalization != "softmax" or not (large or query.is_cuda):
         return similarity(query, key, scale, normalization) @ value
     q, k, v = (t.to(query.dtype).contiguous()[:, None] for t in (query, key, value))

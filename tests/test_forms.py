@@ -16,6 +16,7 @@ from ann import (
     Sampler,
     fast,
     functions,
+    norm,
 )
 
 C, LOW = 10, 14
@@ -29,8 +30,8 @@ SAMPLERS: list[tuple[str, list[int]] | None] = [
 def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With "large" every map counts as large, and is worked through in many pieces."""
     if request.param == "large":
-        monkeypatch.setattr(fast, "LARGE", 0)
-        monkeypatch.setattr(functions, "CHUNK", 64)
+        monkeypatch.setattr(functions, "LARGE", 0)
+        monkeypatch.setattr(norm, "CHUNK", 64)
     return str(request.param)
 
 
@@ -83,10 +84,10 @@ def make(
         options=BlockOptions(**options),
         relu=low is None,
     ).to(dtype)
-    for norm in block.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.normal_(norm.weight)
-            nn.init.normal_(norm.bias)
+    for layer in block.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight)
+            nn.init.normal_(layer.bias)
     return block
 
 
@@ -202,7 +203,7 @@ def test_nothing_of_size_n_by_2c_or_n_by_n_is_made(monkeypatch: pytest.MonkeyPat
                     self.seen = max(self.seen, t.numel())
             return out
 
-    monkeypatch.setattr(fast, "LARGE", 1 << 10)
+    monkeypatch.setattr(functions, "LARGE", 1 << 10)
     x = torch.randn(1, 32, 24, 24)
     for sampler in (None, Sampler("pyramid_average", [1, 3])):
         for form, most in (("fast", x.numel()), ("plain", None)):

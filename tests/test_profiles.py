@@ -1,0 +1,81 @@
+"""Every dataset in its published layout, from the files to the tables, by its shipped profile."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from pipeline import check, collect, contact_sheet, evaluate, prepare, report, train
+from pipeline.datasets import DATASETS
+from tests.conftest import ROOT, small
+from tests.trees import TREES
+
+WIDTHS = {"channels": 8, "key_channels": 4, "value_channels": 4, "aux_channels": 8}
+
+
+def shrink(profile: dict[str, Any]) -> None:
+    """The profile's recipe and protocols with a network and sizes for a second of one core."""
+    profile["network"] |= {"backbone": "small", "widths": [8, 8, 8, 8], "weights": None, **WIDTHS}
+    training = profile["train"]
+    training |= {"iterations": 3, "batch_size": 2, "warmup": 0, "threads": 1}
+    training["augment"]["crop"] = [64, 64]
+    if training["augment"]["min_side"]:
+        training["augment"]["min_side"] = 70
+    if training["loss"]["ohem"]:
+        training["loss"]["ohem"]["min_kept"] = 100
+    profile["evaluate"] |= {"window": [64, 64], "stride": [40, 48], "threads": 1}
+    profile["evaluate"]["scales"] = [1.0, 1.25]  # of images of 64 pixels, for 8x8 pooling
+
+
+@pytest.mark.parametrize("decode", [True, False], ids=["decoded", "files"])
+@pytest.mark.parametrize("name", list(DATASETS))
+def test_from_the_published_files_to_the_tables(
+    name: str, decode: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("ann", "pipeline"):  # a run's fingerprint is of them, too
+        Path(folder).symlink_to(ROOT / folder)
+    TREES[name](tmp_path / "published")
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    shrink(settings["profiles"][name])
+    settings["profiles"][name]["prepare"]["decode"] = decode
+    settings = small(settings) | {"profile": name, "dataset_dir": "published"}
+    Path("params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    Path("reports").mkdir()
+    shutil.copy(ROOT / "reports/published.yaml", "reports")
+
+    def run(stage: Callable[[], None], *words: str) -> None:
+        monkeypatch.setattr("sys.argv", ["stage", *words])
+        stage()
+
+    for stage in (check.main, prepare.main, contact_sheet.main):
+        run(stage)
+    with Image.open(f"data/contact-sheet/{name}.png") as sheet:
+        assert len(set(sheet.resize((40, 40)).getdata())) > 20  # type: ignore[arg-type]
+    for variant in ("baseline", "ann"):
+        run(train.main, variant, "0")
+        run(evaluate.main, variant, "0")
+    run(collect.main)
+    run(report.main)
+
+    dataset = DATASETS[name]
+    scores = json.loads(Path(f"runs/{name}/ann-0/scores.json").read_text())
+    assert list(scores["protocols"]) == ["whole", "sliding", "multi_scale"]
+    pixels = {sum(map(sum, p["confusion"])) for p in scores["protocols"].values()}
+    assert len(pixels) == 1  # the same labels are scored by each
+    assert pixels.pop() > 0
+    for found in scores["protocols"].values():
+        assert list(found["class_iou"]) == list(dataset.classes)
+        assert ("miou_with_background" in found) == dataset.background
+        assert ("category_miou" in found) == (name == "cityscapes")
+    assert pd.read_csv("reports/tables/ablation.csv").set_index("variant").loc["ann", "n"] == 1
+    if name != "camvid":  # which the paper has no table of
+        rows = Path(f"reports/tables/{name}.md").read_text()
+        ours = f"{100 * scores['protocols']['multi_scale']['miou']:.1f}"
+        assert any(ours in line for line in rows.splitlines() if "ann" in line.lower())
