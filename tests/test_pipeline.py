@@ -26,7 +26,7 @@ def test_every_variant_and_seed_is_a_stage() -> None:
     settings = yaml.safe_load((ROOT / "params.yaml").read_text())
     told = Clone(ROOT).run("dvc", "stage", "list", "--name-only").split()
     runs = [f"{v}-{s}" for v in settings["variants"] for s in settings["seeds"]]
-    expected = ["check", "plan", "scene", "prepare", "track", "collect", "report"]
+    expected = ["check", "plan", "scene", "prepare", "contact_sheet", "track", "collect", "report"]
     expected += ["efficiency", "networks", "figures"]
     expected += [f"{stage}@{run}" for stage in ("train", "evaluate") for run in runs]
     assert sorted(told) == sorted(expected)
@@ -166,6 +166,18 @@ def test_mistakes_are_one_sentence_before_any_work(clone: Clone, tmp_path: Path)
     assert {f: f.stat().st_mtime_ns for f in clone.path.rglob("runs/**/*")} == before
     told = clone.run("python", "-m", "pipeline.train", "apnb", "9", ok=False)
     assert told.splitlines()[-1] == "error: seed is '9'; allowed are 0"
+
+
+def test_runs_that_fail_are_told(clone: Clone) -> None:
+    kept = (clone.path / "params.yaml").read_text()
+    clone.edit("lr: 0.005", "lr: 1.0e+30")
+    told = clone.run("python", "-m", "pipeline", ok=False)
+    for variant in VARIANTS:
+        assert f"{variant}-0 failed, see logs: " in told
+    assert told.splitlines()[-1] == "error: 3 of 3 runs failed; all others are kept"
+    assert "Traceback" not in told
+    assert "the loss is" in "".join(f.read_text() for f in clone.path.glob("logs/*.log"))
+    (clone.path / "params.yaml").write_text(kept)
 
 
 def test_real_images_run_through_the_same_pipeline(clone: Clone, tmp_path: Path) -> None:
