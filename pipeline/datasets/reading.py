@@ -18,7 +18,7 @@ def read(pair: Pair, dataset: Dataset) -> Sample:
             f"{pair.label}: {wide}x{high}, but its image is {width}x{height}; allowed is the "
             f"same size"
         )
-    label = dataset.lookup[values]
+    label = dataset.lookup.take(values)  # faster than by index
     if (label == UNKNOWN).any():
         known = np.flatnonzero(dataset.lookup != UNKNOWN)
         raise InputError(
