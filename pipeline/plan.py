@@ -120,15 +120,23 @@ def _figure(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
+def _time(hours: float) -> str:
+    """In seconds, minutes or hours."""
+    for unit, size in (("s", 3600), ("min", 60)):
+        if hours * size < 100:
+            return f"{_figure(hours * size)} {unit}"
+    return f"{_figure(hours)} h"
+
+
 def shown(frame: pd.DataFrame) -> str:
     """The trainings of a profile as a person reads them."""
     columns = {
         "variant": frame["variant"],
         "parameters (M)": (frame["parameters"] / 1e6).map("{:.2f}".format),
         "GFLOPs an image": (frame["flops"] / 1e9).map("{:.4g}".format),
-        "hours a training": frame["hours"].map(_figure),
+        "a training": frame["hours"].map(_time),
         "memory (GB)": (frame["memory"] / 1e9).map(_figure),
-        "hours and memory by": frame["how"],
+        "time and memory by": frame["how"],
     }
     return str(pd.DataFrame(columns).to_markdown(index=False, disable_numparse=True))
 
@@ -146,7 +154,7 @@ def summary(settings: params.Params, profile: str, frame: pd.DataFrame) -> Row:
         "profile": profile,
         "trainings": f"{runs}",
         "evaluations": f"{evaluations}",
-        "hours in all": "; ".join(f"{_figure(total)} ({how})" for how, total in hours.items()),
+        "time in all": "; ".join(f"{_time(total)} ({how})" for how, total in hours.items()),
         "memory (GB)": _figure(frame["memory"].max() / 1e9),
         "prepared data (GB)": _figure(disk / 1e9) + estimate,
         "weights (GB)": _figure(weights / 1e9),
@@ -166,7 +174,7 @@ def page(settings: params.Params, counts: dict[str, dict[str, Row]]) -> str:
         f"## A training of `{settings.profile}`",
         shown(frames[settings.profile]),
         "*measured step*: the seconds of a step in reports/networks.json times the iterations, and "
-        "its peak memory with the weights. *predicted*: nothing of it was measured. The hours are "
+        "its peak memory with the weights. *predicted*: nothing of it was measured. The time is "
         f"{PASSES} times the operations of a forward pass, times batch and iterations, at "
         f"{plan.utilisation:.0%} of what is assumed of {plan.device}: {plan.tflops.bfloat16:g} "
         f"TFLOP/s in bfloat16, {plan.tflops.float32:g} in float32; these are assumptions in "
@@ -184,7 +192,7 @@ def page(settings: params.Params, counts: dict[str, dict[str, Row]]) -> str:
     crop = train.augment.crop[0] * train.augment.crop[1]
     share = pixels / (PASSES * crop * train.batch_size * train.iterations)
     parts.append(
-        f"Evaluations are not in the hours: one of whole images at one scale has about "
+        f"Evaluations are not in the time: one of whole images at one scale has about "
         f"{share:.1%} of a training's operations."
     )
     return "\n\n".join(parts) + "\n"

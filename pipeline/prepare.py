@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.check import EMBEDDED
 from pipeline.common import cli, params
 from pipeline.common.cli import InputError
 from pipeline.common.files import digest, write_json
@@ -171,10 +172,8 @@ def main() -> None:
     decode = settings.active.prepare.decode
     manifest = prepare(dataset, root, folder(settings.profile), decode)
     for split, told in manifest["splits"].items():
-        print(
-            f"{dataset.name} {split}: {told['count']} of the published {told['published']} images, "
-            f"digest {told['digest'][:12]}"
-        )
+        of = "" if root == EMBEDDED else f" of the published {told['published']}"
+        print(f"{dataset.name} {split}: {told['count']}{of} images, digest {told['digest'][:12]}")
 
 
 if __name__ == "__main__":
