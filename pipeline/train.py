@@ -134,7 +134,7 @@ class Training:
 
 
 def fit(training: Training, store: Store, record: dict[str, Any]) -> dict[str, Any]:
-    """Train to the end; returns what it took: seconds, iterations, peak bytes of the first step."""
+    """Train to the end; returns what it took: seconds, iterations, and the bytes of a step."""
     run, fabric = training.run, training.fabric
     total = run.train.iterations
     workers = 0 if fabric.device.type == "cpu" else min(8, (os.cpu_count() or 1) - 1)
@@ -153,9 +153,10 @@ def fit(training: Training, store: Store, record: dict[str, Any]) -> dict[str, A
     title, shown = f"train {run.variant}-{run.seed}", fabric.is_global_zero
     with Reporter(title, total, training.start, shown) as reporter:
         for iteration, batch in enumerate(source, training.start):
-            before = memory.start_peak(run.device) if iteration == training.start else 0
+            second = iteration == training.start + 1  # the first one also sets the libraries up
+            before = memory.start_peak(run.device) if second else 0
             training.step(iteration, *(t.to(fabric.device, non_blocking=True) for t in batch))
-            if iteration == training.start:
+            if second:
                 needed = max(0, memory.peak(run.device) - before)
             done, now = iteration + 1, time.monotonic()
             save = now - saved > SAVE_SECONDS and done < total

@@ -30,6 +30,8 @@ def shrink(profile: dict[str, Any]) -> None:
     if training["loss"]["ohem"]:
         training["loss"]["ohem"]["min_kept"] = 100
     profile["evaluate"] |= {"window": [64, 64], "stride": [40, 48], "threads": 1}
+    if "sides" in profile["evaluate"]:
+        profile["evaluate"]["sides"] = [70, 140]
     profile["evaluate"]["scales"] = [1.0, 1.25]  # of images of 64 pixels, for 8x8 pooling
 
 

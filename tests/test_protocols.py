@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from ann import SegmentationNetwork
 from pipeline.common.params import Evaluate
 from pipeline.scoring.predict import predict, smallest_side
-from pipeline.scoring.protocols import multi_scale, sliding, starts, whole
+from pipeline.scoring.protocols import multi_scale, scaled, sliding, starts, whole
 
 
 def images(height: int, width: int, batch: int = 1, seed: int = 0) -> Tensor:
@@ -171,6 +171,32 @@ def test_predictions_are_of_the_images_size_one_image_at_a_time() -> None:
         assert smallest_side((23, 31), protocol, settings) == min(
             min(s.shape[2:]) for s in network.shown
         )
+
+
+@pytest.mark.parametrize("sides", [(46, 1000), (40, 62), (60, 62)])
+def test_images_are_resized_first(sides: tuple[int, int], network: SegmentationNetwork) -> None:
+    x = images(23, 31)
+    factor = min(sides[0] / 23, sides[1] / 31)
+    larger = scaled(x, factor)
+    settings = Evaluate(
+        batch_size=1,
+        threads=1,
+        protocols=["whole", "sliding", "multi_scale"],
+        sides=sides,
+        window=(32, 32),
+        stride=(16, 16),
+        scales=[1.0, 0.5],
+        flip=True,
+    )
+    windows = (32, 32), (16, 16)
+    for protocol, expected in (
+        ("whole", whole(network, larger, (23, 31))),
+        ("sliding", sliding(network, larger, *windows, (23, 31))),
+        ("multi_scale", multi_scale(network, x, [factor, factor / 2], True, *windows)),
+    ):
+        ids = predict(network, x, protocol, settings)
+        assert (ids == expected.argmax(dim=1).numpy()).all()
+    assert smallest_side((23, 31), "whole", settings) == min(larger.shape[2:])
 
 
 class Live(TorchDispatchMode):

@@ -101,6 +101,8 @@ def _evaluate_problems(key: str, evaluate: "Evaluate") -> list[str]:
             found.append(
                 f"{key}.{name} is {value!r}; allowed only with the protocol {' or '.join(users)}"
             )
+    if evaluate.sides and evaluate.sides[0] > evaluate.sides[1]:
+        found.append(f"{key}.sides is {list(evaluate.sides)}; allowed is the shorter first")
     if (window is None) != (stride is None):
         found.append(f"{key}.stride is {stride}; window and stride belong together")
     elif window and stride and (stride[0] > window[0] or stride[1] > window[1]):

@@ -160,11 +160,16 @@ class Train(Strict):
 
 
 class Evaluate(Strict):
-    """How networks are scored; the tables show the first protocol (see pipeline.scoring)."""
+    """How networks are scored; the tables show the first protocol (see pipeline.scoring).
+
+    sides: what the shorter side of an image is resized to before all else, and the most that the
+    longer one may have then.
+    """
 
     batch_size: Count
     threads: Count
     protocols: Annotated[list[Protocol], Field(min_length=1)]
+    sides: Annotated[tuple[Count, Count], Field(strict=False)] | None = None
     window: Size | None = None
     stride: Size | None = None
     scales: Annotated[list[Positive], Field(min_length=1)] | None = None

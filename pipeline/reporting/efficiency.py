@@ -34,7 +34,7 @@ NETWORKS_NOTE = (
     "training step. *predicted s*: a step's seconds times the iterations, alone on the machine and "
     "without reading data; *trained s*: the mean of the trainings in results.jsonl, which may have "
     "run side by side and on another machine. *step MB* predicts a training's memory; *trained MB* "
-    "is what the first step of those trainings took."
+    "is what the second step of those trainings took."
 )
 
 
@@ -215,7 +215,7 @@ def _network(
     trained = _mean([s["seconds"] / s["iterations"] * file["iterations"] for s in speeds])
     made["trained_seconds"] = trained
     made["trained_to_predicted"] = trained / made["predicted_seconds"]
-    made["trained_mb"] = _mean([speed["peak_bytes"] / 1e6 for speed in speeds])
+    made["trained_mb"] = _mean([s["peak_bytes"] / 1e6 for s in speeds if s["peak_bytes"]])
     return made
 
 

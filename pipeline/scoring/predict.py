@@ -1,6 +1,5 @@
 """Prediction with a trained network: class ids by a protocol of params.yaml."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +42,21 @@ def load(
     return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
+def first_scale(size: tuple[int, int], settings: Any) -> float:
+    """By what an image of this size is resized before all else."""
+    if settings.sides is None:
+        return 1.0
+    shorter, longer = settings.sides
+    return min(shorter / min(size), longer / max(size))
+
+
 def smallest_side(size: tuple[int, int], protocol: str, settings: Any) -> int:
     """The shortest side of what the network is shown of an image of this size."""
+    scale = first_scale(size, settings)
     if protocol == "whole":
-        return min(size)
+        return min(protocols.scaled_size(size, scale))
     if protocol == "multi_scale":
-        smallest = protocols.scaled_size(size, min(settings.scales))
+        smallest = protocols.scaled_size(size, scale * min(settings.scales))
         if not settings.window or not protocols.exceeds(smallest, settings.window):
             return min(smallest)
     return min(settings.window)
@@ -60,15 +68,20 @@ def predict(network: SegmentationNetwork, images: Tensor, protocol: str, setting
 
     settings: an `Evaluate`; its schema sees to the keys that a protocol needs.
     """
-    s = settings
+    s, size = settings, (images.shape[2], images.shape[3])
+    scale = first_scale(size, s)
     if protocol == "whole":
-        return _ids(protocols.whole(network, images))
-    if protocol == "sliding":
-        score = partial(protocols.sliding, window=s.window, stride=s.stride)
-    else:
-        score = partial(protocols.multi_scale, scales=s.scales, flip=s.flip)
-        score = partial(score, window=s.window, stride=s.stride)
-    return np.concatenate([_ids(score(network, image)) for image in images.split(1)])
+        return _ids(protocols.whole(network, protocols.scaled(images, scale), size))
+    ids = []
+    for image in images.split(1):
+        if protocol == "sliding":
+            image = protocols.scaled(image, scale)
+            score = protocols.sliding(network, image, s.window, s.stride, size)
+        else:
+            scales = [scale * x for x in s.scales]
+            score = protocols.multi_scale(network, image, scales, s.flip, s.window, s.stride)
+        ids.append(_ids(score))
+    return np.concatenate(ids)
 
 
 def _ids(scores: Tensor) -> Pixels:

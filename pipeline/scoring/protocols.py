@@ -31,10 +31,17 @@ def whole(network: SegmentationNetwork, images: Tensor, size: Size | None = None
     return _resized(network, logits.float(), size or _size(images))
 
 
-def sliding(network: SegmentationNetwork, images: Tensor, window: Size, stride: Size) -> Tensor:
+def sliding(
+    network: SegmentationNetwork,
+    images: Tensor,
+    window: Size,
+    stride: Size,
+    size: Size | None = None,
+) -> Tensor:
     """The mean probabilities of windows `stride` apart, the last ones moved into the image.
 
-    An image smaller than the window is filled up with the mean colour, on the right and below.
+    They are resized to `size`, the images' own if not given. An image smaller than the window is
+    filled up with the mean colour, on the right and below.
     """
     padded = _padded(network, images, window)
     total = _sums(network, padded)
@@ -45,7 +52,7 @@ def sliding(network: SegmentationNetwork, images: Tensor, window: Size, stride: 
             total[:, :, rows, columns] += whole(network, padded[:, :, rows, columns]).softmax(dim=1)
             count[rows, columns] += 1
     height, width = _size(images)
-    return total.div_(count)[:, :, :height, :width]
+    return _resized(network, total.div_(count)[:, :, :height, :width], size or (height, width))
 
 
 def multi_scale(
@@ -63,13 +70,11 @@ def multi_scale(
     """
     size, total = _size(images), _sums(network, images)
     for scale in scales:
-        scaled = _scaled(images, scale)
+        resized = scaled(images, scale)
         for axes in ([], [3])[: 1 + flip]:  # as it is, mirrored
-            view = scaled.flip(axes)
+            view = resized.flip(axes)
             if window and stride and exceeds(_size(view), window):
-                windows = sliding(network, view, window, stride)
-                total += _resized(network, windows, size).flip(axes)
-                del windows  # not to be held beside the next scale's
+                total += sliding(network, view, window, stride, size).flip(axes)
             else:
                 total += whole(network, view, size).softmax(dim=1).flip(axes)
     return total.div_(len(scales) * (1 + flip))
@@ -95,8 +100,8 @@ def _size(images: Tensor) -> Size:
     return images.shape[2], images.shape[3]
 
 
-def _scaled(images: Tensor, scale: float) -> Tensor:
-    """uint8, bilinear, antialiased; on the CPU, for CUDA resizes no uint8."""
+def scaled(images: Tensor, scale: float) -> Tensor:
+    """In another size, uint8, bilinear, antialiased; on the CPU, for CUDA resizes no uint8."""
     size = scaled_size(_size(images), scale)
     if size == _size(images):
         return images
@@ -104,6 +109,8 @@ def _scaled(images: Tensor, scale: float) -> Tensor:
 
 
 def _resized(network: SegmentationNetwork, maps: Tensor, size: Size) -> Tensor:
+    if size == _size(maps):
+        return maps
     return F.interpolate(maps, size, mode="bilinear", align_corners=network.align_corners)
 
 
