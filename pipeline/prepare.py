@@ -9,11 +9,12 @@ digest of the content and the class histogram. An interrupted run goes on where 
 import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch.utils.data import DataLoader
 
 from pipeline.check import EMBEDDED
 from pipeline.common import cli, params
@@ -29,6 +30,7 @@ from pipeline.preparing.journal import CONTENT, Entry, Journal, partial_folder, 
 
 MANIFEST = "manifest.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+Checked = tuple[Entry, Sample | None] | InputError
 
 
 def folder(profile: str) -> Path:
@@ -101,27 +103,43 @@ def _fill(
     return problems
 
 
-def _checked(
-    dataset: Dataset, pairs: list[Pair], keep: bool
-) -> Iterator[tuple[Entry, Sample | None] | InputError]:
-    """The pairs in their order, read side by side; the samples only if they are to be kept."""
+class _Checks(torch.utils.data.Dataset[Checked]):
+    """The pairs, each read when asked for; its pixels only if they are to be kept."""
 
-    def attempt(pair: Pair) -> tuple[Entry, Sample | None] | InputError:
+    def __init__(self, dataset: Dataset, pairs: list[Pair], keep: bool) -> None:
+        self.dataset, self.pairs, self.keep = dataset, pairs, keep
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, i: int) -> Checked:
+        pair = self.pairs[i]
         try:
-            sample = read(pair, dataset)
+            sample = read(pair, self.dataset)
         except InputError as error:
             return error
         counts = np.bincount(sample.label.ravel(), minlength=256)
         counted = [[i, int(counts[i])] for i in np.flatnonzero(counts).tolist()]
         height, width = sample.label.shape
         entry = Entry(pair.name, height, width, sample_digest(pair.name, sample), counted)
-        return entry, sample if keep else None
+        return entry, sample if self.keep else None
 
-    cores = os.cpu_count() or 1
-    window = 4 * cores  # how many decoded images may wait at once
-    with ThreadPoolExecutor(cores) as pool:
-        for start in range(0, len(pairs), window):
-            yield from pool.map(attempt, pairs[start : start + window])
+
+def _checked(dataset: Dataset, pairs: list[Pair], keep: bool) -> Iterator[Checked]:
+    """The pairs in their order, read side by side."""
+    return iter(
+        DataLoader(
+            _Checks(dataset, pairs, keep),
+            batch_size=None,
+            collate_fn=_as_it_is,  # pixels go through pipes: shared memory may be small
+            num_workers=os.cpu_count() or 1,  # processes, for the decoder holds Python's lock
+            prefetch_factor=4,
+        )
+    )
+
+
+def _as_it_is(checked: Any) -> Any:
+    return checked
 
 
 def _references(pairs: list[Pair], entries: list[Entry], root: Path) -> list[Reference]:
