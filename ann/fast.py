@@ -141,9 +141,10 @@ def similarity(query: Tensor, key: Tensor, scale: float, normalization: str) -> 
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, normalization: str) -> Tensor:
-    """O, (B, N, V); a large softmax is never held whole."""
+    """O, (B, N, V); a softmax that is large, beside the maps as well, is never held whole."""
     value = value.to(query.dtype)
-    large = is_large(query.shape[0] * query.shape[1] * key.shape[1])
+    s, width = key.shape[1], key.shape[2] + value.shape[2]
+    large = is_large(query.shape[0] * query.shape[1] * s) and s > 4 * width  # else it is slower
     if normalization != "softmax" or not (large or query.is_cuda):
         return similarity(query, key, scale, normalization) @ value
     q, k, v = (t.to(query.dtype).contiguous()[:, None] for t in (query, key, value))
