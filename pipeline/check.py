@@ -12,17 +12,15 @@ from pathlib import Path
 from pipeline.common import cli, params
 from pipeline.common.files import whole_file, write_json
 
-EMBEDDED = Path("data/embedded")  # what the scene stage makes
 CHECKED = Path("data/checked.txt")  # always the same, so that what follows is not invalidated
 
 
 def main() -> None:
     settings = params.load()
-    folder = Path(settings.dataset_dir)
-    if folder != EMBEDDED and not folder.is_dir():
+    if not settings.embedded and not Path(settings.dataset_dir).is_dir():
         raise cli.InputError(
             f"dataset_dir is {settings.dataset_dir!r}; there is no such folder; "
-            f"allowed is the dataset's folder, or {EMBEDDED} for the embedded one"
+            f"allowed is the dataset's folder, or {params.EMBEDDED} for the embedded one"
         )
     for name, given in settings.checkpoints.items():
         if not Path(given.file).is_file():

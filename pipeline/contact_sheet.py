@@ -15,8 +15,9 @@ from PIL import Image, ImageDraw
 from pipeline.common import cli, params
 from pipeline.common.files import whole_file
 from pipeline.datasets import BACKGROUND, DATASETS, Dataset
+from pipeline.datasets.base import Pixels, Sample
 from pipeline.inputs.loader import Numbered
-from pipeline.inputs.store import Pixels, Sample, Store
+from pipeline.inputs.store import Store
 from pipeline.prepare import folder
 
 COUNT, COLUMNS, WIDTH, GAP = 12, 2, 320, 4  # samples, pairs a row, pixels

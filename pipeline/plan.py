@@ -13,17 +13,16 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pipeline import datasets
-from pipeline.check import EMBEDDED
 from pipeline.common import cli, params
 from pipeline.common.files import digest, read_json, whole_file
 from pipeline.common.paths import NETWORKS
 from pipeline.measuring.counting import training_needs
 from pipeline.measuring.process import MEASURED, Row
+from pipeline.preparing.space import CHANNELS
 
 PLAN = Path("reports/plan.md")
 PASSES = 3  # a forward pass, and a backward pass of twice its operations
 FLOAT = 4  # bytes of a weight, of its gradient and of each of its optimizer's values
-PREPARED = 4  # bytes a pixel: three of the image, one of the label
 
 
 SIZES = {"cityscapes": (1024, 2048), "camvid": (360, 480)}  # height, width of every image
@@ -42,13 +41,13 @@ class Data(NamedTuple):
     @property
     def prepared(self) -> int:
         """Bytes of the prepared images and labels."""
-        return (self.train + self.val) * self.height * self.width * PREPARED
+        return (self.train + self.val) * self.height * self.width * CHANNELS
 
 
 def data_of(settings: params.Params, profile: str) -> Data:
     """The dataset of a profile; the drawn one by the scene's settings."""
-    active = profile == settings.profile
-    if Path(settings.dataset_dir) == EMBEDDED if active else profile == EMBEDDED.name:
+    active, drawn = profile == settings.profile, profile == params.EMBEDDED.name
+    if settings.embedded if active else drawn:
         scene = settings.scene
         return Data(scene.train, scene.val, scene.height, scene.width)
     name = settings.profiles[profile].dataset

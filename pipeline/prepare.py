@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from pipeline.check import EMBEDDED
 from pipeline.common import cli, params
 from pipeline.common.cli import InputError
 from pipeline.common.files import digest, write_json
@@ -190,7 +189,7 @@ def main() -> None:
     decode = settings.active.prepare.decode
     manifest = prepare(dataset, root, folder(settings.profile), decode)
     for split, told in manifest["splits"].items():
-        of = "" if root == EMBEDDED else f" of the published {told['published']}"
+        of = "" if settings.embedded else f" of the published {told['published']}"
         print(f"{dataset.name} {split}: {told['count']}{of} images, digest {told['digest'][:12]}")
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from pipeline.check import EMBEDDED
 from pipeline.collect import RESULTS
 from pipeline.common import cli, params
 from pipeline.common.files import read_json, whole_file, whole_folder, write_json
@@ -41,7 +40,7 @@ OTHER_NOTE = (
 
 def comparable_note(settings: params.Params) -> str:
     """What must be said before a number is held against the paper's; empty if nothing."""
-    if Path(settings.dataset_dir) == EMBEDDED:
+    if settings.embedded:
         return EMBEDDED_NOTE
     backbone = settings.active.network.backbone
     if settings.active.dataset != "cityscapes" or backbone != "resnet101":
@@ -89,10 +88,13 @@ def cost_tables(folder: Path, results: Results, published: dict[str, Any]) -> di
 
 
 def comparison_tables(
-    folder: Path, settings: params.Params, results: Results, published: dict[str, Any]
+    folder: Path,
+    settings: params.Params,
+    results: Results,
+    others: dict[str, Any],
+    published: dict[str, Any],
 ) -> str:
     """Write the comparisons with what others published; returns their part of the page."""
-    others = read_imported(RESULTS)
     parts = [comparisons.ABOUT]
     for name, about in comparisons.COMPARISONS.items():
         frame = comparisons.table(settings, name, results, others, published)
@@ -140,7 +142,7 @@ def page(
 def main() -> None:
     settings = params.load()
     published = yaml.safe_load(PUBLISHED.read_text())
-    results = read(RESULTS, list(settings.variants))
+    results, others = read(RESULTS, list(settings.variants)), read_imported(RESULTS)
     note = comparable_note(settings)
     parts: dict[str, str] = {}
     with whole_folder(REPORTS / "tables") as folder:
@@ -151,11 +153,11 @@ def main() -> None:
             markdown = tables.write(make(settings, results, published), folder / name, notes)
             parts[name] = f"{markdown}\n\n{words}"
         if settings.checkpoints:
-            frame = imported.table(settings, read_imported(RESULTS), published)
+            frame = imported.table(settings, others, published)
             notes = imported.notes(settings)
             markdown = tables.write(frame, folder / "imported", notes, imported.shown)
             parts["imported"] = f"{markdown}\n\n{notes}"
-        more = {"comparisons": comparison_tables(folder, settings, results, published)}
+        more = {"comparisons": comparison_tables(folder, settings, results, others, published)}
         more |= cost_tables(folder, results, published)
     with whole_file(REPORTS / "README.md") as partial:
         partial.write_text(page(settings, results, parts, more))

@@ -3,7 +3,6 @@
 python -m pipeline.scene
 """
 
-from pipeline.check import EMBEDDED
 from pipeline.common import cli, params
 from pipeline.common.files import whole_folder
 from pipeline.datasets import scene
@@ -11,7 +10,7 @@ from pipeline.datasets import scene
 
 def main() -> None:
     settings = params.load().scene
-    with whole_folder(EMBEDDED) as folder:
+    with whole_folder(params.EMBEDDED) as folder:
         scene.write(
             folder,
             counts={"train": settings.train, "val": settings.val},

@@ -26,8 +26,9 @@ from pipeline.common.files import whole_file
 from pipeline.common.paths import RunPaths
 from pipeline.common.progress import Reporter
 from pipeline.datasets import DATASETS, Dataset
+from pipeline.datasets.base import Pixels
 from pipeline.datasets.files import header, read_image
-from pipeline.inputs.store import Pixels, Store
+from pipeline.inputs.store import Store
 from pipeline.prepare import folder
 from pipeline.scoring.predict import as_batch, batches_of_one_size, load, predict
 

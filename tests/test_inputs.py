@@ -12,11 +12,11 @@ from torchvision.transforms.v2.functional import resize
 
 from pipeline.common.params import Augment, Distortion
 from pipeline.datasets import IGNORE
-from pipeline.datasets.base import BACKGROUND
+from pipeline.datasets.base import BACKGROUND, Sample
 from pipeline.inputs.augment import augment
 from pipeline.inputs.colour import distort
 from pipeline.inputs.loader import Batch, Numbered, batches, sample_index
-from pipeline.inputs.store import Sample, Store, Writer
+from pipeline.inputs.store import Store, Writer
 
 STILL = Augment(
     min_side=None,

@@ -4,7 +4,6 @@ import functools
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,8 @@ from pipeline import check, collect, export, imported, report
 from pipeline.common import checkpoint
 from pipeline.common.cli import InputError
 from pipeline.common.files import file_digest, write_json
-from pipeline.inputs.store import Sample, Writer
+from pipeline.datasets.base import Sample
+from pipeline.inputs.store import Writer
 from pipeline.prepare import MANIFEST, folder
 from pipeline.scoring.protocols import whole
 from tests import published
@@ -30,14 +30,7 @@ from tests.conftest import ROOT, small
 CLASSES = 4
 KEYS = {"authors": 704, "mmseg": 696}
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Two threads that wait for each other on busy cores are slower than one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_values(name: str, empty: Tensor, generator: torch.Generator) -> Tensor:

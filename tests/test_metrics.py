@@ -12,6 +12,7 @@ from ann import confusion_matrix, scores
 from pipeline.datasets import DATASETS
 from pipeline.scoring.categories import categories
 from pipeline.scoring.results import BACKGROUND, count, protocol_scores
+from pipeline.submit import label_values
 
 CITYSCAPES = DATASETS["cityscapes"]
 
@@ -47,7 +48,7 @@ def test_equal_to_the_official_cityscapes_evaluation(
     official = import_module("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
 
     rng = np.random.default_rng(0)
-    ids = np.array([np.flatnonzero(CITYSCAPES.lookup == c)[0] for c in range(19)], np.uint8)
+    ids = label_values(CITYSCAPES)
     files: tuple[list[str], list[str]] = ([], [])
     total = np.zeros((19, 19), np.int64)
     for i in range(3):

@@ -14,6 +14,7 @@ from pipeline.common.combinations import problems
 from pipeline.common.files import read_json
 
 PARAMS_FILE = Path("params.yaml")
+EMBEDDED = Path("data/embedded")  # what the scene stage makes
 SETTINGS = Path("data/settings")  # a file for each of `by_stage`
 
 Count = Annotated[int, Field(ge=1)]
@@ -283,6 +284,11 @@ class Params(Strict):
     @property
     def active(self) -> Profile:
         return self.profiles[self.profile]
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the data are the scenes that the scene stage draws."""
+        return Path(self.dataset_dir) == EMBEDDED
 
     def network(self, variant: str, profile: str | None = None) -> dict[str, Any]:
         """The network of a profile, the active one if none is named, with what the variant says."""

@@ -12,10 +12,9 @@ import numpy.typing as npt
 
 from ann.network import IMAGENET_MEAN
 from pipeline.common.params import Augment
-from pipeline.datasets.base import BACKGROUND, IGNORE
+from pipeline.datasets.base import BACKGROUND, IGNORE, Pixels, Sample
 from pipeline.inputs.colour import distort, shift
 from pipeline.inputs.resample import STEPS, Span, nearest, resample, resized_size
-from pipeline.inputs.store import Pixels, Sample
 
 _PADDING = np.round(IMAGENET_MEAN).astype(np.uint8)  # zero after normalisation
 _TRIES = 10  # for a crop that is not of one class alone
@@ -36,15 +35,13 @@ def augment(sample: Sample, settings: Augment, rng: np.random.Generator) -> Samp
         max(round(STEPS * by), math.ceil(STEPS / size))  # a pixel is left in any case
         for by, size in zip((scale / aspect, scale * aspect), shape, strict=True)
     ]
-    spans = _spans(resized_size(shape, steps), crop, place)
-    label = nearest(sample.label, steps, spans)
-    if settings.max_class_share is not None:
-        for _ in range(_TRIES):
-            if _mixed(label, settings.max_class_share):
-                break
-            place = rng.random(2)
-            spans = _spans(resized_size(shape, steps), crop, place)
-            label = nearest(sample.label, steps, spans)
+    full, share, again = resized_size(shape, steps), settings.max_class_share, _TRIES
+    while True:
+        spans = _spans(full, crop, place)
+        label = nearest(sample.label, steps, spans)
+        if share is None or not again or _mixed(label, share):
+            break
+        place, again = rng.random(2), again - 1
     image = shift(resample(sample.image, steps, spans), change)
     if settings.distortion is not None:
         image = distort(image, settings.distortion, rng)

@@ -5,7 +5,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline.common.params import Distortion
-from pipeline.inputs.store import Pixels
+from pipeline.datasets.base import Pixels
 
 _VALUES = np.arange(256.0)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pipeline.inputs.store import Pixels
+from pipeline.datasets.base import Pixels
 
 STEPS = 64
 Span = tuple[int, int]  # from and to, in the resized image

@@ -13,10 +13,8 @@ import numpy as np
 from pipeline.common.cli import InputError
 from pipeline.common.files import read_json, write_json
 from pipeline.datasets import DATASETS, Pair
-from pipeline.datasets.base import Pixels, Sample
+from pipeline.datasets.base import Sample
 from pipeline.datasets.reading import read
-
-__all__ = ["Pixels", "Reference", "Sample", "Store", "Writer", "read_decoded", "write_references"]
 
 
 class Reference(NamedTuple):

@@ -1,14 +1,14 @@
 """Room on the disk for the decoded samples, known from the images' headers."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
-
 from pipeline.common.cli import InputError
 from pipeline.datasets import Pair
+from pipeline.datasets.files import header
 
 CHANNELS = 4  # bytes a pixel: RGB and the class id
 
@@ -21,8 +21,7 @@ def need(pairs: Sequence[Pair]) -> int:
 
 def _pixels(file: Path) -> int:
     try:
-        with Image.open(file) as image:
-            return image.width * image.height
+        return math.prod(header(file).size)
     except Exception:  # told with its reason when it is decoded
         return 0
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from pipeline.common.params import Params
 from pipeline.common.scores import first
-from pipeline.reporting.measured import real
+from pipeline.reporting.measured import real, released_miou
 from pipeline.reporting.tables import UNMEASURED, dagger
 
 PROTOCOLS = {
@@ -28,8 +28,7 @@ def published_miou(settings: Params, published: dict[str, Any]) -> tuple[float |
     entry = published.get("cityscapes_val_class_iou")
     if entry is None or not real(settings, "cityscapes"):
         return None, ""
-    values = entry["rows"].values()
-    return 100 * sum(values) / len(values), str(entry["status"])
+    return released_miou(published), str(entry["status"])
 
 
 def notes(settings: Params) -> str:

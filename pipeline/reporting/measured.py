@@ -1,9 +1,7 @@
 """Which of the measured scores may stand beside a published figure."""
 
-from pathlib import Path
 from typing import Any
 
-from pipeline.check import EMBEDDED
 from pipeline.common.params import Params
 from pipeline.reporting.results import Result, Results
 from pipeline.reporting.tables import PAPER_POOLING
@@ -14,7 +12,13 @@ _OWN = {"fusion", "context", "sampling", "pool_sizes", "backbone", "widths"}
 
 def real(settings: Params, dataset: str) -> bool:
     """Whether the active profile is of this dataset, and not of scenes drawn in its layout."""
-    return settings.active.dataset == dataset and Path(settings.dataset_dir) != EMBEDDED
+    return settings.active.dataset == dataset and not settings.embedded
+
+
+def released_miou(published: dict[str, Any]) -> float:
+    """In percent, of the authors' released model: the mean of its classes' IoUs."""
+    values = published["cityscapes_val_class_iou"]["rows"].values()
+    return 100 * sum(values) / len(values)
 
 
 def as_published(settings: Params, *parts: tuple[str, str]) -> list[str]:

@@ -11,7 +11,8 @@ from ann import SegmentationNetwork
 from pipeline.common import checkpoint
 from pipeline.common.cli import InputError
 from pipeline.common.params import Evaluate
-from pipeline.inputs.store import Pixels, Store
+from pipeline.datasets.base import Pixels
+from pipeline.inputs.store import Store
 from pipeline.scoring import protocols
 
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from ann import Scores, confusion_matrix, scores
 from pipeline.datasets import BACKGROUND
-from pipeline.inputs.store import Pixels
+from pipeline.datasets.base import Pixels
 
 Confusion = npt.NDArray[np.int64]
 

@@ -6,7 +6,7 @@ contenders take turns, and the ratio of the means is printed, since augmentation
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from statistics import mean
@@ -25,9 +25,11 @@ from torchvision.transforms.v2 import functional as tv
 from ann import confusion_matrix
 from pipeline.common.params import Augment
 from pipeline.datasets import DATASETS, IGNORE
+from pipeline.datasets.base import Pixels
 from pipeline.inputs.augment import augment
-from pipeline.inputs.store import Pixels, Store
+from pipeline.inputs.store import Store
 from pipeline.prepare import prepare
+from pipeline.submit import label_values
 
 SIZE, CROP, IMAGES, TURNS = (1024, 2048), 769, 4, 25
 RECIPE = Augment(
@@ -41,7 +43,9 @@ RECIPE = Augment(
     distortion=None,
 )
 CITYSCAPES = DATASETS["cityscapes"]
-IDS = np.array([np.flatnonzero(CITYSCAPES.lookup == c)[0] for c in range(19)], np.uint8)
+IDS = label_values(CITYSCAPES)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def regions(seed: int, classes: int) -> Pixels:
@@ -78,14 +82,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for decode in (True, False):
         prepare(CITYSCAPES, root, root / f"prepared-{decode}", decode)
     return root
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def compare(benchmark: BenchmarkFixture, ours: Callable[[int], Any], others: Any) -> None:
