@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ann.loss import IGNORE_INDEX
-from pipeline.datasets.files import read_labels
+from pipeline.datasets.files import ImageFile, read_labels
 
 SPLITS = ("train", "val")
 IGNORE = IGNORE_INDEX
@@ -32,6 +32,13 @@ class Sample(NamedTuple):
     """image (H, W, 3) RGB, label (H, W) of class ids, IGNORE and BACKGROUND."""
 
     image: Pixels
+    label: Pixels
+
+
+class Unread(NamedTuple):
+    """A Sample whose image is decoded where it is used, as far as it is used."""
+
+    image: ImageFile
     label: Pixels
 
 
