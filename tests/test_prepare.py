@@ -9,6 +9,7 @@ import sys
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -31,7 +32,8 @@ def content(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
+@pytest.mark.parametrize("decode", [True, False])
+def test_the_digest_is_of_the_content(decode: bool, tmp_path: Path) -> None:
     digests = []
     for step in range(4):
         root = camvid(tmp_path / f"source{step}")
@@ -40,15 +42,21 @@ def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
         if step == 3:
             for folder in ("val", "valannot"):
                 (root / folder / "0001TP_000002.png").rename(root / folder / "0001TP_000009.png")
-        digests.append(prepare(CAMVID, root, tmp_path / f"out{step}")["digest"])
+        digests.append(prepare(CAMVID, root, tmp_path / f"out{step}", decode)["digest"])
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
+
+
+def pop_digests(manifest: dict[str, Any]) -> set[str]:
+    return {told.pop("digest") for told in (manifest, *manifest["splits"].values())}
 
 
 @pytest.mark.parametrize("name", TREES)
 def test_undecoded_samples_are_the_decoded_ones(name: str, tmp_path: Path) -> None:
     dataset, root = DATASETS[name], TREES[name](tmp_path / "source")
     manifests = [prepare(dataset, root, tmp_path / str(d), decode=d) for d in (True, False)]
+    pixels, files = (pop_digests(told) for told in manifests)
+    assert pixels.isdisjoint(files)
     assert manifests[0] == manifests[1]
     assert sorted(content(tmp_path / "False")) == ["manifest.json", "train.json", "val.json"]
     for split in ("train", "val"):
@@ -56,7 +64,7 @@ def test_undecoded_samples_are_the_decoded_ones(name: str, tmp_path: Path) -> No
         assert (decoded.names, decoded.sizes) == (published.names, published.sizes)
         for i in range(len(decoded)):
             for a, b in zip(decoded[i], published[i], strict=True):
-                assert a.dtype == b.dtype == np.uint8
+                assert np.asarray(a).dtype == np.asarray(b).dtype == np.uint8
                 assert np.array_equal(a, b)
 
 
@@ -138,7 +146,7 @@ def test_a_disk_that_fills_up_is_told_and_loses_nothing(
     assert not (tmp_path / "out").exists()
     monkeypatch.undo()
     prepare(CAMVID, root, tmp_path / "out")
-    assert "prepare train: goes on after 2 of 3" in capsys.readouterr().out
+    assert "decode train: goes on after 2 of 3" in capsys.readouterr().out
 
 
 # Kills itself without warning after `count` lines of the journals, as kill -9 would.
@@ -169,29 +177,44 @@ def killed(root: Path, out: Path, count: int, decode: bool = True) -> None:
     assert not out.exists()
 
 
-@pytest.mark.parametrize(("count", "decode"), [(2, True), (4, True), (4, False)])
+@pytest.mark.parametrize(
+    ("count", "decode", "told"),
+    [
+        (4, True, ["check train: goes on after 3", "check val: goes on after 1"]),
+        (
+            8,
+            True,
+            [
+                "check train: goes on after 3",
+                "check val: goes on after 3",
+                "decode train: goes on after 2",
+            ],
+        ),
+        (4, False, ["check train: goes on after 3", "check val: goes on after 1"]),
+    ],
+)
 def test_a_killed_run_goes_on_and_ends_the_same(
-    count: int, decode: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    count: int, decode: bool, told: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = camvid(tmp_path / "source")
     prepare(CAMVID, root, tmp_path / "whole", decode)
     killed(root, tmp_path / "out", count, decode)
     capsys.readouterr()
     prepare(CAMVID, root, tmp_path / "out", decode)
-    told = capsys.readouterr().out
-    assert f"prepare train: goes on after {min(count, 3)} of 3" in told
-    assert ("prepare val: goes on after 1 of 3" in told) == (count == 4)
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if "goes on" in line] == [f"{line} of 3" for line in told]
     assert content(tmp_path / "out") == content(tmp_path / "whole")
     assert sorted(f.name for f in tmp_path.iterdir()) == ["out", "source", "whole"]
 
 
-def interrupt(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch, count: int = 2) -> None:
-    """As killed, in this process."""
-    add = journal.Journal.add
+def interrupt(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As killed, in this process, after two decoded samples."""
+    left, add = [6 + 2], journal.Journal.add
 
     def dying(self: journal.Journal, entry: journal.Entry) -> None:
-        if len(self.entries) == count:
+        if left[0] == 0:
             raise KeyboardInterrupt
+        left[0] -= 1
         add(self, entry)
 
     with monkeypatch.context() as patch:
@@ -238,7 +261,7 @@ def test_lost_bytes_are_written_again(
             os.truncate(file, length if filled else size)
             capsys.readouterr()
             prepare(CAMVID, root, tmp_path / "out")
-            assert ("goes on after 1 of 3" in capsys.readouterr().out) == (size > one)
+            assert ("decode train: goes on after 1 of 3" in capsys.readouterr().out) == (size > one)
             assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 

@@ -67,24 +67,25 @@ class ImageFile:
     """The RGB pixels (H, W, 3) of a file: decoded when they are sliced, or made an array."""
 
     def __init__(self, file: Path) -> None:
-        self.file, self._header = file, header(file)
+        self._file, self._header = file, header(file)
         if self._header.mode.startswith(("I", "F")):
             raise InputError(f"{file}: mode {self._header.mode}; allowed are 8 bits a channel")
         self.shape = self._header.height, self._header.width, 3
 
     def __getitem__(self, window: tuple[slice, slice]) -> npt.NDArray[np.uint8]:
-        return _decode(self.file, self._header, "RGB", window[0].stop)[window]
+        return _decode(self._file, self._header, "RGB", window[0].stop)[window]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[np.uint8]:
-        return _decode(self.file, self._header, "RGB")
+        return _decode(self._file, self._header, "RGB")
 
-    def checked(self) -> bytes:
-        """The file's bytes, if it is whole: by a PNG's checksums, else by decoding it."""
-        with _told_by_name(self.file):
-            content = self.file.read_bytes()
-            with Image.open(BytesIO(content)) as image:
-                image.verify() if image.format == "PNG" and image.tile else image.load()
-        return content
+
+def checked(file: Path) -> bytes:
+    """The bytes of an image file that is whole: by a PNG's checksums, else by decoding it."""
+    with _told_by_name(file):
+        content = file.read_bytes()
+        with Image.open(BytesIO(content)) as image:
+            image.verify() if image.format == "PNG" and image.tile else image.load()
+    return content
 
 
 def read_labels(file: Path, modes: Sequence[str] = ("L",)) -> npt.NDArray[Any]:

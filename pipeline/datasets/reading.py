@@ -1,8 +1,10 @@
 """Reading one sample from the published files: checked, in class ids."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.common.cli import InputError
 from pipeline.datasets.base import UNKNOWN, Dataset, Pair, Pixels, Unread
@@ -18,7 +20,7 @@ def read(pair: Pair, dataset: Dataset) -> Unread:
             f"{pair.label}: {wide}x{high}, but its image is {width}x{height}; allowed is the "
             f"same size"
         )
-    label = dataset.lookup.take(values)  # faster than by index
+    label = _class_ids(values, dataset.lookup)
     if (label == UNKNOWN).any():
         known = np.flatnonzero(dataset.lookup != UNKNOWN)
         raise InputError(
@@ -26,6 +28,13 @@ def read(pair: Pair, dataset: Dataset) -> Unread:
             f"{dataset.name}'s {known.min()} to {known.max()}"
         )
     return Unread(image, label)
+
+
+def _class_ids(values: npt.NDArray[Any], lookup: Pixels) -> Pixels:
+    if len(lookup) == 256:  # in half of take's time, which is a third of an index's
+        ids = values.tobytes().translate(lookup.tobytes())
+        return np.frombuffer(ids, np.uint8).reshape(values.shape)
+    return lookup.take(values)
 
 
 def sample_digest(name: str, image: memoryview | bytes, label: Pixels) -> str:
