@@ -52,7 +52,7 @@ class Writer:
         height, width = sample.label.shape
         self._index.append((name, height, width))
         for file, pixels in ((self._images, sample.image), (self._labels, sample.label)):
-            file.write(pixels.tobytes())
+            file.write(np.ascontiguousarray(pixels).data)
             file.flush()
 
     def close(self) -> None:
