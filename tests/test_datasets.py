@@ -22,7 +22,6 @@ from tests.test_inputs import RECIPE
 from tests.trees import TREES, image, label, pascal_context, png
 
 FORMS = {**TREES, "pascal_context png": partial(pascal_context, form="png")}
-PNG_IMAGES = ["cityscapes", "camvid"]
 PNG_LABELS = [name for name in FORMS if name != "pascal_context"]
 
 
@@ -127,12 +126,12 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
-def deflated(file: Path) -> None:
-    """A PNG of right checksums, whose pixels' data end early."""
+def repack(file: Path, data: bytes | None) -> None:
+    """A PNG of right checksums, with other data for its pixels, or none."""
     width, height = Image.open(file).size
     start = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = (b"IHDR", start), (b"IDAT", zlib.compress(bytes(600))), (b"IEND", b"")
-    file.write_bytes(png(*chunks))
+    pixels = [] if data is None else [(b"IDAT", zlib.compress(data))]
+    file.write_bytes(png((b"IHDR", start), *pixels, (b"IEND", b"")))
 
 
 def regrey(file: Path, mode: str) -> None:
@@ -174,10 +173,13 @@ BAD_PNG: dict[str, tuple[Callable[[Pair], object], str]] = {
     "palette": (lambda p: regrey(p.label, "P"), "{label}: a palette image; allowed are 8-bit grey"),
     "flipped label": (lambda p: flip(p.label), "{label}: cannot be read "),
 }
-BAD_PNG_IMAGE = {"flipped image": (lambda p: flip(p.image), "{image}: cannot be read (broken PNG")}
+BAD_PNG_IMAGE: dict[str, tuple[Callable[[Pair], object], str]] = {
+    "flipped image": (lambda p: flip(p.image), "{image}: cannot be read (broken PNG"),
+    "no pixels": (lambda p: repack(p.image, None), "{image}: cannot be read (cannot load this"),
+}
 CASES = [(form, kind) for form in FORMS for kind in BAD]
 CASES += [(form, kind) for form in PNG_LABELS for kind in BAD_PNG]
-CASES += [(form, "flipped image") for form in PNG_IMAGES]
+CASES += [(form, kind) for form in ("cityscapes", "camvid") for kind in BAD_PNG_IMAGE]
 CASES.remove(("pascal_context png", "palette"))  # as others ship them
 
 
@@ -190,12 +192,13 @@ def test_a_bad_file_is_refused_by_its_name(form: str, kind: str, tmp_path: Path)
     told = refusal(dataset, root)
     assert sentence.format(image=pair.image, label=pair.label) in told
     assert told.startswith("1 ")
+    assert not list(tmp_path.rglob("*.bin"))  # nothing was decoded before
 
 
 def test_a_png_that_only_its_decoder_finds_bad_is_named(tmp_path: Path) -> None:
     dataset, root = make("camvid", tmp_path)
     file = dataset.pairs(root, "train")[1].image
-    deflated(file)
+    repack(file, bytes(600))
     sentence = f"{file}: cannot be read (pyspng: could not decode image: IDAT stream too short)"
     assert sentence in refusal(dataset, root)
     prepare(dataset, root, tmp_path / "files", decode=False)

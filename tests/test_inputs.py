@@ -173,6 +173,7 @@ def test_a_file_gives_the_crops_of_its_pixels(form: str, tmp_path: Path) -> None
 def test_a_png_is_decoded_down_to_the_last_row_asked_for(tmp_path: Path) -> None:
     file = image_file(tmp_path / "image.png", (256, 256))
     whole = np.asarray(ImageFile(file))
+    assert np.array_equal(ImageFile(file)[3:300, 5:9], whole[3:, 5:9])
     content = file.read_bytes()
     file.write_bytes(content[: len(content) * 3 // 4])
     lost = ImageFile(file)

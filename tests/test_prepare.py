@@ -9,6 +9,7 @@ import sys
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -145,8 +146,12 @@ def test_a_disk_that_fills_up_is_told_and_loses_nothing(
         prepare(CAMVID, root, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     monkeypatch.undo()
+    left = SimpleNamespace(free=4 * 72 * 80 * 4)  # room for what is not there yet
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: left)
     prepare(CAMVID, root, tmp_path / "out")
-    assert "decode train: goes on after 2 of 3" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "6 images to decode need 0.1 MB more; " in told
+    assert "decode train: goes on after 2 of 3" in told
 
 
 # Kills itself without warning after `count` lines of the journals, as kill -9 would.
@@ -180,7 +185,6 @@ def killed(root: Path, out: Path, count: int, decode: bool = True) -> None:
 @pytest.mark.parametrize(
     ("count", "decode", "told"),
     [
-        (4, True, ["check train: goes on after 3", "check val: goes on after 1"]),
         (
             8,
             True,
@@ -188,6 +192,16 @@ def killed(root: Path, out: Path, count: int, decode: bool = True) -> None:
                 "check train: goes on after 3",
                 "check val: goes on after 3",
                 "decode train: goes on after 2",
+            ],
+        ),
+        (
+            10,
+            True,
+            [
+                "check train: goes on after 3",
+                "check val: goes on after 3",
+                "decode train: goes on after 3",
+                "decode val: goes on after 1",
             ],
         ),
         (4, False, ["check train: goes on after 3", "check val: goes on after 1"]),
