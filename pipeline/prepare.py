@@ -94,8 +94,8 @@ def _fill(
     problems: list[str] = []
     writer = Writer(out, split, [entry[:3] for entry in journal.entries]) if decode else None
     with Reporter(title, len(pairs), done) as reporter:
-        found = (decoded if decode else checked)(dataset, pairs[done:])
-        for number, (entry, sample) in enumerate(found, done + 1):
+        found = decoded if decode else checked  # its result has no name, so an interrupt ends it
+        for number, (entry, sample) in enumerate(found(dataset, pairs[done:]), done + 1):
             if isinstance(entry, InputError):
                 problems.append(str(entry))
             elif not problems:  # else it is refused anyway

@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +21,10 @@ import pytest
 from pipeline import prepare as stage
 from pipeline.common.cli import InputError
 from pipeline.common.files import read_json
-from pipeline.datasets import DATASETS
+from pipeline.datasets import DATASETS, Dataset, Pair
 from pipeline.inputs.store import Store, Writer
 from pipeline.prepare import prepare
-from pipeline.preparing import journal
+from pipeline.preparing import journal, samples
 from tests.conftest import ROOT
 from tests.trees import TREES, camvid, image, label
 
@@ -235,6 +237,27 @@ def interrupt(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(journal.Journal, "add", dying)
         with pytest.raises(KeyboardInterrupt):
             prepare(CAMVID, root, out)
+
+
+def test_an_interrupt_ends_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, check, threads = camvid(tmp_path / "source"), samples._check, threading.active_count()
+    for i in range(30):
+        image(root / f"train/{i}.png", (4, 4))
+        label(root / f"trainannot/{i}.png", 12, (4, 4))
+
+    def slow(dataset: Dataset, pair: Pair) -> samples.Found:
+        time.sleep(0.1)
+        return check(dataset, pair)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(samples, "_check", slow)
+    monkeypatch.setattr(journal.Journal, "add", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:  # it is kept, as while a stage ends
+        prepare(CAMVID, root, tmp_path / "out", decode=False)
+    assert caught.tb
+    assert threading.active_count() == threads
 
 
 def longer(file: Path) -> None:
