@@ -64,7 +64,7 @@ OwnOptions: Any = create_model("OwnOptions", __base__=Strict, **_OWN)
 
 
 class Network(Strict):
-    """What the variants of a profile have in common; contexts: the settings of each of contexts/."""
+    """What the variants of a profile have in common; contexts: settings of the files there."""
 
     backbone: Backbone
     stem: Stem
