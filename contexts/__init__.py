@@ -10,6 +10,7 @@ The file NAME.py is what `context: NAME` means in params.yaml. It has
 Nothing else has to know of it. A training depends on its own file here, and not on the others.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -27,3 +28,11 @@ def load(name: str) -> ModuleType:
     if name not in names():
         raise ValueError(f"context is {name!r}; allowed are {', '.join(names())}")
     return import_module(f"contexts.{name}")
+
+
+def at_least_one(**settings: int | Sequence[int]) -> None:
+    """A ValueError for a setting that is below 1, or a list with one that is, or without any."""
+    for name, value in settings.items():
+        values = value if isinstance(value, Sequence) else [value]
+        if not values or min(values) < 1:
+            raise ValueError(f"{name} is {value}; allowed is 1 or more")

@@ -7,6 +7,7 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from ann import BlockOptions
 from ann.backbone import conv_bn_relu
+from contexts import at_least_one
 
 TITLE = "ASPP"
 PAPER = "Chen et al., 2017, arXiv 1706.05587"
@@ -21,6 +22,7 @@ class Context(ASPP):  # type: ignore[misc]
     def __init__(
         self, channels: int, options: BlockOptions, *, rates: Sequence[int], width: int
     ) -> None:
+        at_least_one(rates=rates, width=width)
         super().__init__(channels, rates, width)
         branches = (len(rates) + 2) * width
         # torchvision's ends in `width` channels and an nn.Dropout, which no sample's key decides
@@ -30,7 +32,7 @@ class Context(ASPP):  # type: ignore[misc]
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         height, width = x.shape[2:]
-        if not 1 <= min(self.rates) <= max(self.rates) < min(height, width):
+        if max(self.rates) >= min(height, width):
             raise ValueError(
                 f"rates is {list(self.rates)}; allowed are 1 to {min(height, width) - 1}, for on "
                 f"the feature map of {height}x{width} a wider convolution sees padding only"

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ann import BlockOptions, Sampler
 from ann.backbone import conv_bn_relu
+from contexts import at_least_one
 
 TITLE = "PPM"
 PAPER = "Zhao et al., CVPR 2017, arXiv 1612.01105"
@@ -24,6 +25,7 @@ class Context(nn.Module):
         self, channels: int, options: BlockOptions, *, bins: Sequence[int], width: int
     ) -> None:
         super().__init__()
+        at_least_one(bins=bins, width=width)
         self.sampler = Sampler("pyramid_average", bins)
         self.levels = nn.ModuleList(
             nn.Sequential(*conv_bn_relu(channels, width, 1, bias=options.bias)) for _ in bins
@@ -34,6 +36,8 @@ class Context(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         bins, size = self.sampler.pool_sizes, x.shape[2:]
+        if max(bins) > min(size):
+            raise ValueError(f"bins is {list(bins)}; allowed are 1 to {min(size)}")
         averages = self.sampler([x])[0].split([n * n for n in bins], dim=2)  # (B, C, n^2) each
         maps = [
             F.interpolate(level(part.unflatten(2, (n, n))), size, mode="bilinear")

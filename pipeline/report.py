@@ -17,7 +17,7 @@ from pipeline.common import cli, params
 from pipeline.common.files import read_json, whole_file, whole_folder, write_json
 from pipeline.common.paths import EFFICIENCY, NETWORKS
 from pipeline.common.tracking import run_name
-from pipeline.reporting import classes, comparisons, efficiency, imported, markdown, tables
+from pipeline.reporting import beyond, classes, comparisons, efficiency, imported, markdown, tables
 from pipeline.reporting.results import Result, Results, mean, read, read_imported
 from pipeline.reporting.sections import Figure, Section
 
@@ -90,6 +90,8 @@ def paper_tables(
     """Write the paper's tables and the imported checkpoints'."""
     note = comparable_note(settings)
     for name in settings.tables:
+        if name == "beyond":  # the paper has no such table
+            continue
         make = tables.ablation if name == "ablation" else tables.sampling
         words = tables.separation(settings, results, name)
         notes = "\n\n".join(filter(None, [words, DAGGER_NOTE, note]))
@@ -143,6 +145,16 @@ def cost_tables(folder: Path, results: Results, published: dict[str, Any]) -> It
     yield Section("networks", "Networks", table=table, notes=words)
 
 
+def beyond_table(folder: Path, settings: params.Params, results: Results) -> Iterator[Section]:
+    """Write the table of blocks beyond the paper's."""
+    if "beyond" not in settings.tables:
+        return
+    networks = read_json(NETWORKS) if NETWORKS.exists() else None
+    frame, words = beyond.table(settings, results, networks), beyond.NOTE
+    table = tables.write(frame, folder / "beyond", words, beyond.shown)
+    yield Section("beyond", "Beyond the paper", table=table, notes=words)
+
+
 def sections(folder: Path, settings: params.Params, results: Results) -> Iterator[Section]:
     """The page from top to bottom; writes the tables' files on the way."""
     published, others = yaml.safe_load(PUBLISHED.read_text()), read_imported(RESULTS)
@@ -151,6 +163,7 @@ def sections(folder: Path, settings: params.Params, results: Results) -> Iterato
     yield Section("results", title, 1, notes=note)
     yield from paper_tables(folder, settings, results, others, published)
     yield from comparison_tables(folder, settings, results, others, published)
+    yield from beyond_table(folder, settings, results)
     yield from cost_tables(folder, results, published)
     yield Section("sources", "Where each number comes from", intro=SOURCES, table=sources(results))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+import contexts
 from ann import anchors
 from pipeline.common.files import whole_file
 from pipeline.common.params import Params, TableName, Variant
@@ -35,8 +36,10 @@ def dagger(status: str) -> str:
 
 def label(variant: Variant) -> str:
     """The row's name in the paper's ablation."""
-    parts = [_NAMES[p] for p in (variant.fusion, variant.context) if p != "none"]
-    return "+ " + " + ".join(parts) if parts else "baseline"
+    parts = [p for p in (variant.fusion, variant.context) if p != "none"]
+    names = [_NAMES.get(p) or str(contexts.load(p).TITLE) for p in parts]
+    fused = variant.options is not None and variant.options.form == "fused"
+    return "+ " + " + ".join(names) + ", fused attention" * fused if parts else "baseline"
 
 
 def published_ablation(variant: Variant, published: dict[str, Any]) -> float | None:
