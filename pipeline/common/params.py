@@ -34,7 +34,20 @@ Pixels = Literal["imagenet", "caffe"]
 Layout = Literal["authors", "mmseg"]
 Protocol = Literal["whole", "sliding", "multi_scale"]
 TableName = Literal["ablation", "sampling", "beyond"]
-Sampling = Literal["random", "max", "average", "pyramid_random", "pyramid_max", "pyramid_average"]
+Sampling = Literal[
+    "random",
+    "max",
+    "average",
+    "pyramid_random",
+    "pyramid_max",
+    "pyramid_average",
+]
+DatasetName = Literal[
+    "cityscapes",
+    "camvid",
+    "ade20k",
+    "pascal_context",
+]
 
 
 class Strict(BaseModel):
@@ -187,7 +200,7 @@ class Prepare(Strict):
 
 
 class Profile(Strict):
-    dataset: Literal["cityscapes", "camvid", "ade20k", "pascal_context"]
+    dataset: DatasetName
     prepare: Prepare
     network: Network
     train: Train
