@@ -89,6 +89,7 @@ def test_every_shipped_profile_is_valid(profile: str, tmp_path: Path) -> None:
         ),
         ("variants.apnb.backbone", "vgg", "variants.apnb.backbone is 'vgg'; allowed is 'small'"),
         ("variants.2big", {"fusion": "none", "context": "nb"}, "a letter first"),
+        ("tables.beyond", [], "tables.beyond is []; "),
         ("tables.ablation", ["base"], "tables.ablation lists 'base'; allowed are baseline, nb"),
         ("profiles.embedded.network.stem", "deep", "it has the plain stem and no weights"),
         (

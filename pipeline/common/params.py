@@ -289,7 +289,7 @@ class Params(Strict):
     dataset_dir: str
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     variants: Annotated[dict[Name, Variant], Field(min_length=1)]
-    tables: dict[TableName, list[str]]
+    tables: dict[TableName, Annotated[list[str], Field(min_length=1)]]
     checkpoints: dict[Name, Checkpoint]
     scene: Scene
     efficiency: Efficiency
