@@ -100,7 +100,7 @@ def test_adding_a_block(fresh: Clone) -> None:
     found = row(fresh, "beyond", "image_average")
     assert found["model"] == "+ image average"
     assert found["paper"] == "Liu et al., 2015, arXiv 1506.04579"
-    assert 10_000 < found["beyond_baseline"] < 12_000
+    assert 10_000 < found["block_parameters"] < 12_000
     assert found["gflops"] > 0
     assert found["step_ms"] > 0
     file = fresh.path / "contexts/ppm.py"

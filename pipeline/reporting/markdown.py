@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
+from pipeline.reporting.provenance import line
 from pipeline.reporting.sections import Section
 
 
@@ -28,3 +29,5 @@ def _parts(section: Section) -> Iterator[str]:
         yield section.notes
     for figure in section.figures:
         yield f"![{figure.alternative}]({figure.file})"
+    if section.origin:
+        yield line(section.origin)
