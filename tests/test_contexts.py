@@ -16,7 +16,9 @@ from contexts import aspp, criss_cross, ppm
 from pipeline.common import checkpoint, params
 from pipeline.common import contexts as checks
 from pipeline.common.cli import InputError
+from pipeline.reporting import beyond
 from tests.conftest import ROOT
+from tests.test_report import runs
 
 B, C, K, H, W = 2, 6, 4, 5, 7
 SETTINGS = params.load(ROOT / "params.yaml")
@@ -266,3 +268,36 @@ def test_the_library_takes_any_block_for_the_slot() -> None:
         options=BlockOptions(scale=True),
     )
     assert network(torch.zeros(2, 3, 64, 64))[0].shape == (2, 2, 8, 8)
+
+
+def test_the_table_shows_costs_beside_scores_and_says_what_is_unknown() -> None:
+    mious = {"baseline": [40.0, 42.0], "apnb": [60.0, 64.0], "ppm": [59.0, 61.5]}
+    found = {name: runs(name, *mious.get(name, [])) for name in SETTINGS.variants}
+    crop, batch = [128, 256], SETTINGS.active.train.batch_size
+    parameters = {"baseline": 100_000, "apnb": 110_000, "ppm": 109_500}
+    rows = [
+        {"profile": profile, "variant": name, "pass": direction, "size": crop, "batch": batch}
+        | {"parameters": count, "flops": 2e9, "status": "measured", "seconds": 0.02}
+        for profile in ("embedded", "cityscapes")
+        for name, count in parameters.items()
+        for direction in ("forward", "step")
+    ]
+    rows[-7] |= {"status": "over"}  # the step of ppm
+    frame = beyond.table(SETTINGS, found, [], {"networks": rows})
+    shown = beyond.shown(frame).set_index("variant")
+    assert shown.index.tolist() == SETTINGS.tables["beyond"]
+    assert shown.loc["ppm", "model"] == "+ PPM"
+    assert shown.loc["nb_fused", "model"] == "+ NB, fused attention"
+    assert shown.loc["ppm", "mIoU"] == "60.2 ± 1.8"
+    assert shown.loc["ppm", "to apnb"].startswith("-1.8 (")  # type: ignore[union-attr]
+    assert shown.loc["ppm", "parameters (M)"] == "0.110"
+    assert shown.loc[["baseline", "apnb", "ppm"], "block (K)"].tolist() == ["0.0", "10.0", "9.5"]
+    assert shown.loc[["apnb", "ppm", "aspp"], "step (ms)"].tolist() == [
+        "20.0",
+        "not measured",
+        "not measured",
+    ]
+    assert shown.loc["aspp", "mIoU"] == "not measured"
+    assert shown.loc["criss_cross", "paper"] == "Huang et al., ICCV 2019, arXiv 1811.11721"
+    assert not [name for name in shown if "paper mIoU" in name or "verdict" in name]
+    assert set(beyond.shown(beyond.table(SETTINGS, found, [], None))["GFLOPs"]) == {"not measured"}
