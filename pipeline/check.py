@@ -30,7 +30,7 @@ def main() -> None:
                 f"network's .pth or .safetensors file"
             )
     contexts.refuse_wrong(settings)
-    with whole_folder(params.CONTEXTS) as folder:
+    with whole_folder(contexts.SETTINGS) as folder:
         for name in settings.variants:
             write_json(folder / f"{name}.json", contexts.by_variant(settings, name))
     for stage, values in params.by_stage(settings).items():

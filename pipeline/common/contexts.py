@@ -8,11 +8,12 @@ from pydantic import ValidationError, create_model
 
 import contexts
 from pipeline.common.cli import InputError
-from pipeline.common.files import code_digest
+from pipeline.common.files import code_digest, read_json
 
 if TYPE_CHECKING:
     from pipeline.common.params import Params
 
+SETTINGS = Path("data/settings/contexts")  # a file for each variant: what it takes from contexts/
 PAPERS = ("none", "nb", "apnb")  # the contexts that are in `ann`
 
 
@@ -28,6 +29,13 @@ def by_variant(params: "Params", variant: str) -> dict[str, Any]:
         return {}
     found = {name: network[name] for name in ("context", "settings")}
     return found | {"code": code_digest(code_of(network["context"]))}
+
+
+def require_checked(params: "Params", variant: str) -> None:
+    """Refuse what the check stage has not seen: DVC knows only what it saw."""
+    file = SETTINGS / f"{variant}.json"
+    if not file.exists() or read_json(file) != by_variant(params, variant):
+        raise InputError(f"{file} is not of this code; run `dvc repro check` first")
 
 
 def refuse_wrong(params: "Params") -> None:

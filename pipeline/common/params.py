@@ -9,15 +9,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from pipeline.common import contexts
 from pipeline.common.cli import InputError
 from pipeline.common.combinations import problems
-from pipeline.common.contexts import PAPERS, by_variant
 from pipeline.common.files import read_json
 
 PARAMS_FILE = Path("params.yaml")
 EMBEDDED = Path("data/embedded")  # what the scene stage makes
 SETTINGS = Path("data/settings")  # a file for each of `by_stage`
-CONTEXTS = SETTINGS / "contexts"  # a file for each variant, of what it takes from contexts/
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -42,12 +41,7 @@ Sampling = Literal[
     "pyramid_max",
     "pyramid_average",
 ]
-DatasetName = Literal[
-    "cityscapes",
-    "camvid",
-    "ade20k",
-    "pascal_context",
-]
+DatasetName = Literal["cityscapes", "camvid", "ade20k", "pascal_context"]
 
 
 class Strict(BaseModel):
@@ -313,7 +307,7 @@ class Params(Strict):
         options = network["options"] | own.pop("options", {})
         settings = network.pop("contexts").get(own["context"], {}) | own.pop("settings", {})
         network = network | own | {"options": options}
-        if own["context"] not in PAPERS:
+        if own["context"] not in contexts.PAPERS:
             network["settings"] = settings
         if network["backbone"] != "small":
             network["widths"] = None
@@ -364,9 +358,7 @@ def load_run(stage: str, words: list[str]) -> tuple[Params, str, int]:
         raise InputError(f"usage: python -m pipeline.{stage} VARIANT SEED")
     variant, seed = variant_and_seed(params, *words)
     require_checked(params, stage)
-    file = CONTEXTS / f"{variant}.json"
-    if not file.exists() or read_json(file) != by_variant(params, variant):
-        raise InputError(f"{file} is not of this code; run `dvc repro check` first")
+    contexts.require_checked(params, variant)
     return params, variant, seed
 
 
