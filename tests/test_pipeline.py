@@ -6,6 +6,7 @@ The tests share one clone and build on each other, in their order.
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,18 @@ def test_a_second_time_does_nothing(clone: Clone) -> None:
     assert "Everything is up to date" in clone.run("python", "-m", "pipeline")
     assert stages_run(clone.run("dvc", "repro")) == set()
     assert {f: f.stat().st_mtime_ns for f in clone.path.rglob("reports/**/*")} == before
+
+
+def test_what_git_keeps_renders_the_reports_without_data_or_weights(
+    clone: Clone, tmp_path: Path
+) -> None:
+    left_out = shutil.ignore_patterns("data", "runs", "weights", "cache", "mlflow.db*")
+    bare = Clone(shutil.copytree(clone.path, tmp_path / "bare", ignore=left_out))
+    before = {f: f.read_bytes() for f in bare.path.rglob("reports/**/*") if f.is_file()}
+    (bare.path / "pipeline/reporting/__init__.py").write_text('"""Changed."""\n')
+    told = bare.run("dvc", "repro", "--allow-missing")
+    assert stages_run(told) == {"report"}
+    assert {f: f.read_bytes() for f in before} == before
 
 
 def mlflow_runs(clone: Clone) -> pd.DataFrame:
