@@ -25,7 +25,7 @@ _REFERENCES = {
 
 def reference(settings: Params, table: TableName) -> str | None:
     """The row that the others are held against: the ablation's baseline; of the sampling table the
-    network with the pooling of the paper's full one."""
+    network with the pooling of the paper's full one; of the table beyond the paper's APNB."""
     for name in settings.tables[table]:
         variant = settings.variants[name]
         pooling = (variant.sampling, variant.pool_sizes)
