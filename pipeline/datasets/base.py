@@ -50,6 +50,7 @@ class Dataset:
     folder is not as its publisher ships it. test_images(root) lists the names and images of a test
     split without labels. read_labels(file) returns the raw values (H, W). published are the
     numbers of images per split, folders what the root holds, download what to get and from whom.
+    size is the height and width of an image; where sizes_differ, our estimate of a mean one.
     """
 
     name: str
@@ -58,8 +59,10 @@ class Dataset:
     lookup: Pixels
     pairs: Callable[[Path, str], list[Pair]]
     published: Mapping[str, int]
+    size: tuple[int, int]
     folders: tuple[str, ...]
     download: str
+    sizes_differ: bool = False
     background: bool = False
     read_labels: Callable[[Path], npt.NDArray[Any]] = read_labels
     test_images: Callable[[Path], list[tuple[str, Path]]] | None = None
