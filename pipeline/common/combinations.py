@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from pipeline.common.cli import brief
+
 if TYPE_CHECKING:
     from pipeline.common.params import Efficiency, Evaluate, Params, Profile, Variant
 
@@ -21,7 +23,7 @@ def problems(params: "Params") -> list[str]:
             if row not in params.variants
         ]
     if len(set(params.seeds)) < len(params.seeds):
-        found.append(f"seeds is {params.seeds}; allowed is each seed once")
+        found.append(f"seeds is {brief(params.seeds)}; allowed is each seed once")
     for name, profile in params.profiles.items():
         found += _profile_problems(f"profiles.{name}", profile)
     found += _efficiency_problems(params.efficiency)

@@ -1,5 +1,6 @@
 """Finding and decoding a dataset's files; every problem is an InputError with the file's name."""
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,9 +51,23 @@ def decode(file: Path, image: Image.Image, mode: str) -> npt.NDArray[Any]:
     """The pixels of a file with this header, in a mode of Pillow: (H, W) or (H, W, 3)."""
     with _told_by_name(file):
         if image.format == "PNG" and image.mode == mode in ("L", "RGB"):
-            return pyspng.load(file.read_bytes())  # in half of Pillow's time
+            content = file.read_bytes()
+            _check_sums(content)
+            return pyspng.load(content)  # in half of Pillow's time
         with Image.open(file) as decoded:
             return np.asarray(decoded.convert(mode))
+
+
+def _check_sums(png: bytes) -> None:
+    """Refuse a PNG with a chunk that is not as it was written, which pyspng does not notice."""
+    at = 8  # behind the signature; a chunk is its length, its name, its content and their CRC
+    while at + 12 <= len(png):
+        end = at + 8 + int.from_bytes(png[at : at + 4])
+        if zlib.crc32(memoryview(png)[at + 4 : end]) != int.from_bytes(png[end : end + 4]):
+            raise ValueError("damaged: its check sum differs")
+        if png[at + 4 : at + 8] == b"IEND":
+            return
+        at = end + 4
 
 
 def read_image(file: Path) -> npt.NDArray[np.uint8]:
@@ -66,6 +81,8 @@ def read_image(file: Path) -> npt.NDArray[np.uint8]:
 def read_labels(file: Path, modes: Sequence[str] = ("L",)) -> npt.NDArray[Any]:
     """The values (H, W) of a label image; "P" among `modes` allows a palette."""
     image = header(file)
+    if image.format != "PNG":
+        raise InputError(f"{file}: a {image.format} image; allowed are PNGs, as published")
     if image.mode not in modes:
         allowed = "grey or palette" if "P" in modes else "grey"
         raise InputError(
