@@ -89,6 +89,6 @@ def describe(run: Run) -> dict[str, Any]:
         "started": int(time.time()),
         "dataset": {"name": run.manifest["dataset"], "digest": run.manifest["digest"]},
         "config": json.loads(json.dumps(run.config)),
-        "code": provenance.code_version(),
+        "code": {**provenance.code_version(), "digest": code_digest(CODE)},
         "environment": {**provenance.environment(name), "processes": run.world_size},
     }
