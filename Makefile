@@ -39,6 +39,9 @@ lint: setup
 	ruff format --check .
 	mypy
 
+audit: setup
+	python .ci/audit.py
+
 ui: setup
 	python -m pipeline.track
 	mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
