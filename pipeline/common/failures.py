@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import torch
-
 from pipeline.common.cli import RunFailed
 from pipeline.common.files import write_json
 from pipeline.common.params import Params
@@ -52,8 +50,8 @@ def memory_told(what: Callable[[], tuple[str, int | None]]) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        lacks = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not lacks and not any(words in str(error) for words in _NO_MEMORY):
+        lacks = isinstance(error, MemoryError) or any(w in str(error) for w in _NO_MEMORY)
+        if not lacks:
             raise
         sentence, at = what()
         raise RunFailed(sentence, at) from None
