@@ -21,6 +21,7 @@ from pipeline.common import params
 from pipeline.common.cli import InputError
 from pipeline.common.files import digest
 from pipeline.datasets import BACKGROUND, DATASETS, IGNORE
+from pipeline.datasets.files import checked
 from pipeline.datasets.reading import read
 from tests.conftest import ROOT
 from tests.trees import TREES
@@ -339,11 +340,15 @@ def test_bad_images_are_refused_by_name(name: str, tmp_path: Path) -> None:
     pair = dataset.pairs(TREES[name](tmp_path), "train")[0]
     original, expected = pair.image.read_bytes(), np.asarray(read(pair, dataset).image)
 
+    def as_prepared() -> Any:
+        checked(pair.image)
+        return np.asarray(read(pair, dataset).image)
+
     @settings(**FIXED, max_examples=300)
     @given(altered(original))
     def check(content: bytes) -> None:
         pair.image.write_bytes(content)
-        image, refusal = tried(lambda: np.asarray(read(pair, dataset).image))
+        image, refusal = tried(as_prepared)
         if image is None:
             assert str(pair.image) in refusal or str(pair.label) in refusal  # of another size
             return

@@ -5,7 +5,10 @@ import signal
 import sys
 from collections.abc import Callable
 from reprlib import Repr
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 _BRIEF = Repr()
 _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother, _BRIEF.maxlong = 2, 80, 80, 40
@@ -34,6 +37,22 @@ def brief(value: Any) -> str:
 def word(name: str) -> str:
     """A key or name for a sentence: as it is, or quoted where it would not read as one."""
     return name if len(name) <= 64 and name.isprintable() else brief(name)
+
+
+def sentence(error: "ValidationError") -> str:
+    """The first problem of a schema as key, value and what is allowed."""
+    first, *others = error.errors()
+    steps = [str(step) for step in first["loc"] if step != "[key]"]
+    key, value, kind = ".".join(map(word, steps)), first["input"], first["type"]
+    more = f" ({len(others)} more like it)" if others else ""
+    if kind == "extra_forbidden":
+        return f"{key} is not a known key{more}"
+    if kind == "missing":
+        return f"{key} is missing{more}"
+    allowed = first["msg"].replace("Input should be", "allowed is")
+    if kind == "string_pattern_mismatch":
+        allowed = "allowed are small letters, digits and _, a letter first"
+    return f"{key} is {brief(value)}; {allowed}{more}"
 
 
 class RunFailed(InputError):  # noqa: N818

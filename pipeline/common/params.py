@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from pipeline.common import contexts
-from pipeline.common.cli import InputError, brief, word
+from pipeline.common.cli import InputError, sentence
 from pipeline.common.combinations import problems
 from pipeline.common.files import read_json
 
@@ -43,6 +43,8 @@ Sampling = Literal[
     "pyramid_max",
     "pyramid_average",
 ]
+_Plain = bool | int | float | str
+OwnSettings = dict[Name, _Plain | list[_Plain]]  # of a file of contexts/, which says their types
 DatasetName = Literal["cityscapes", "camvid", "ade20k", "pascal_context"]
 
 
@@ -89,7 +91,7 @@ class Network(Strict):
     align_corners: bool
     dropout: Dropout
     options: Options
-    contexts: dict[Name, dict[Name, Any]]
+    contexts: dict[Name, OwnSettings]
 
 
 class Variant(Strict):
@@ -97,7 +99,7 @@ class Variant(Strict):
 
     fusion: Fusion
     context: str
-    settings: dict[Name, Any] | None = None
+    settings: OwnSettings | None = None
     sampling: Sampling | None = None
     pool_sizes: Annotated[list[Count], Field(min_length=1)] | None = None
     backbone: Backbone | None = None
@@ -394,19 +396,3 @@ def listed_checkpoint(params: Params, name: str) -> Checkpoint:
         allowed = ", ".join(params.checkpoints) or "none, for params.yaml lists no checkpoints"
         raise InputError(f"checkpoint is {name!r}; allowed are {allowed}")
     return params.checkpoints[name]
-
-
-def sentence(error: ValidationError) -> str:
-    """The first problem as key, value and what is allowed."""
-    first, *others = error.errors()
-    steps = [str(step) for step in first["loc"] if step != "[key]"]
-    key, value, kind = ".".join(map(word, steps)), first["input"], first["type"]
-    more = f" ({len(others)} more like it)" if others else ""
-    if kind == "extra_forbidden":
-        return f"{key} is not a known key{more}"
-    if kind == "missing":
-        return f"{key} is missing{more}"
-    allowed = first["msg"].replace("Input should be", "allowed is")
-    if kind == "string_pattern_mismatch":
-        allowed = "allowed are small letters, digits and _, a letter first"
-    return f"{key} is {brief(value)}; {allowed}{more}"
