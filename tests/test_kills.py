@@ -39,7 +39,7 @@ KILLED = ("check", "scene", "prepare", "contact_sheet", "train ann 0", "evaluate
 UNDISTURBED = ("train baseline 0", "evaluate baseline 0", "train apnb 0", "evaluate apnb 0")
 LAST = ("collect", "report", "plan")
 
-# At the start of each Python: the process dies when it is about to touch its k-th file.
+# At the start of each Python: the process dies at its k-th touch of a file.
 DYING = """
 import os, signal, sys
 seen = []
@@ -56,6 +56,10 @@ def hook(event, arguments):
         return
     seen.append(path)
     if len(seen) == int(limit):
+        if event == "open" and arguments[2] & os.O_CREAT:  # in the midst of what it writes
+            del os.environ["ANN_TEST_KILL_AT"]
+            with open(path, "ab" if arguments[2] & os.O_APPEND else "wb") as file:
+                file.write(b"[half")
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(hook)
 """

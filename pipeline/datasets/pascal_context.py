@@ -159,6 +159,8 @@ DATASET = Dataset(
     ),
     pairs=pairs,
     published={"train": 4998, "val": 5105},
+    size=(375, 500),
+    sizes_differ=True,
     folders=("JPEGImages", "ImageSets"),
     download=_DOWNLOAD,
     background=True,

@@ -10,6 +10,7 @@ import torch
 
 from pipeline.common import params, provenance
 from pipeline.common.cli import InputError
+from pipeline.common.contexts import code_of, try_map
 from pipeline.common.files import code_digest, digest
 from pipeline.inputs.store import Store
 
@@ -50,12 +51,17 @@ class Run:
         return {"network": self.network, "train": train, "seed": self.seed}
 
     @property
+    def code(self) -> str:
+        """A digest of the code that trains it."""
+        return code_digest([*CODE, *code_of(self.network["context"])])
+
+    @property
     def fingerprint(self) -> str:
         shaped_by = [
             self.config,
             self.manifest["digest"],
             provenance.weights_digest(self.network["weights"]),
-            code_digest(CODE),
+            self.code,
             self.device,
             self.world_size,
             torch.__version__,
@@ -78,9 +84,14 @@ def resolve_precision(wanted: str, device: torch.device) -> str:
 
 
 def check_maps(key: str, network: dict[str, Any], data: Path) -> None:
-    """Refuse pool sizes beyond the feature map of the smallest image to be scored."""
+    """Refuse what does not fit the feature map of the smallest image to be scored."""
     sizes, stride = network.get("pool_sizes") or [1], network["output_stride"]
-    side = min(min(size) for size in Store(data, "val").sizes)
+    images = Store(data, "val").sizes
+    if "settings" in network:
+        for height, width in {min(images), min(images, key=lambda size: size[1])}:
+            where = f"for a validation image of {height}x{width}"
+            try_map(key, network, (-(-height // stride), -(-width // stride)), where)
+    side = min(min(size) for size in images)
     if max(sizes) > -(-side // stride):
         raise InputError(
             f"{key}.pool_sizes is {sizes}; allowed are sizes up to "
@@ -100,6 +111,6 @@ def describe(run: Run) -> dict[str, Any]:
         "dataset": {"name": run.manifest["dataset"], "digest": run.manifest["digest"]},
         "backbone_sha256": provenance.weights_digest(run.network["weights"]),
         "config": json.loads(json.dumps(run.config)),
-        "code": {**provenance.code_version(), "digest": code_digest(CODE)},
+        "code": {**provenance.code_version(), "digest": run.code},
         "environment": {**provenance.environment(name), "processes": run.world_size},
     }
