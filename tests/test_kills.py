@@ -195,14 +195,20 @@ def start(clone: Clone, *command: str) -> subprocess.Popen[bytes]:
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": programs, "ANN_SAVE_SECONDS": "0"}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    return subprocess.Popen(
-        command,
-        cwd=clone.path,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with told_by(clone).open("w") as file:
+        return subprocess.Popen(
+            command,
+            cwd=clone.path,
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def told_by(clone: Clone) -> Path:
+    """What the latest command printed."""
+    return clone.path.parent / "told.txt"
 
 
 def kill_all(process: subprocess.Popen[bytes]) -> None:
@@ -230,7 +236,9 @@ def test_a_pipeline_killed_five_times_ends_as_one_that_was_not(
     for _ in range(5):
         process = start(clone, *command)
         try:
-            assert process.wait(timeout=seconds * draws.uniform(0.05, 0.25)) == 0
+            assert process.wait(timeout=seconds * draws.uniform(0.05, 0.25)) == 0, told_by(
+                clone
+            ).read_text()
             break  # it was faster than the kill
         except subprocess.TimeoutExpired:
             kill_all(process)
