@@ -24,6 +24,7 @@ from typing import TextIO
 
 from pipeline.common import cli, params, tracking, warm
 from pipeline.common.cli import InputError
+from pipeline.common.orphans import end_with_parent
 from pipeline.common.progress import Reporter
 
 LOGS = Path("logs")
@@ -33,7 +34,7 @@ DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
 
 def dvc(*words: str) -> None:
     """Run DVC in the foreground; its own output says what is wrong."""
-    if subprocess.run([*DVC, *words]).returncode:
+    if subprocess.run([*DVC, *words], preexec_fn=end_with_parent).returncode:
         raise InputError(f"`dvc {' '.join(words)}` failed; its message stands above")
 
 
@@ -146,7 +147,7 @@ class Pool:
                     errors="replace",
                     env=environment,
                     start_new_session=True,  # so that a stop reaches what DVC started
-                    preexec_fn=warm.end_with_parent,
+                    preexec_fn=end_with_parent,
                 )
                 self._follow(process, number, share, log)
 

@@ -45,7 +45,7 @@ PROFILE = "embedded"
 REFERENCE = "ann"
 EARLY = 20  # iterations: the losses that NEAR is for
 NEAR, FAR = 0.015, 0.15
-NEEDED = ("ann", "pipeline", "params.yaml", "requirements.lock")
+NEEDED = ("ann", "contexts", "pipeline", "params.yaml", "requirements.lock")
 STAGES = ("check", "scene", "prepare", "train")
 
 Curve = Mapping[int, float]  # loss by iteration

@@ -289,7 +289,15 @@ def test_a_locked_store_delays_little_and_is_sent_later(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     event.listen(Engine, "before_cursor_execute", impatient, retval=True)
     tracking._store.cache_clear()
-    assert tracking.attempt(record(0), [])
+    rows = [{"iteration": i + 1, "loss": 1 / (i + 1), "lr": 0.1} for i in range(70)]
+    page = tracking.send(record(0), rows[:30])
+    resumed = record(0) | {
+        "started": record(0)["started"] + 1000
+    }  # killed, and from an older state
+    assert tracking.attempt(resumed, rows[:20])
+    assert tracking.send(resumed, rows) == page
+    history = tracking._store()[0].get_metric_history(page, "loss")
+    assert [m.step for m in history] == list(range(7, 71, 7))
     assert not tracking.UNSENT.exists()
     tracking._store.cache_clear()
     monkeypatch.setattr(tracking, "LIMIT", 2.0)
@@ -379,8 +387,8 @@ def test_the_fingerprint_and_dvc_name_the_same_code() -> None:
 
 
 NEUTRAL = {  # imported by a training, and shape no number of it
-    *("cli", "combinations", "failures", "files", "memory", "params", "paths", "progress"),
-    *("provenance", "scores", "tracking"),
+    *("cli", "combinations", "failures", "files", "memory", "orphans", "params", "paths"),
+    *("progress", "provenance", "scores", "tracking"),
 }
 
 

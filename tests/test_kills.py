@@ -39,7 +39,7 @@ KILLED = ("check", "scene", "prepare", "contact_sheet", "train ann 0", "evaluate
 UNDISTURBED = ("train baseline 0", "evaluate baseline 0", "train apnb 0", "evaluate apnb 0")
 LAST = ("collect", "report", "plan")
 
-# At the start of each Python: the process dies when it is about to touch its k-th file.
+# At the start of each Python: the process dies at its k-th touch of a file.
 DYING = """
 import os, signal, sys
 seen = []
@@ -56,6 +56,10 @@ def hook(event, arguments):
         return
     seen.append(path)
     if len(seen) == int(limit):
+        if event == "open" and arguments[2] & os.O_CREAT:  # in the midst of what it writes
+            del os.environ["ANN_TEST_KILL_AT"]
+            with open(path, "ab" if arguments[2] & os.O_APPEND else "wb") as file:
+                file.write(b"[half")
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(hook)
 """
@@ -191,14 +195,20 @@ def start(clone: Clone, *command: str) -> subprocess.Popen[bytes]:
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": programs, "ANN_SAVE_SECONDS": "0"}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    return subprocess.Popen(
-        command,
-        cwd=clone.path,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with told_by(clone).open("w") as file:
+        return subprocess.Popen(
+            command,
+            cwd=clone.path,
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def told_by(clone: Clone) -> Path:
+    """What the latest command printed."""
+    return clone.path.parent / "told.txt"
 
 
 def kill_all(process: subprocess.Popen[bytes]) -> None:
@@ -226,7 +236,9 @@ def test_a_pipeline_killed_five_times_ends_as_one_that_was_not(
     for _ in range(5):
         process = start(clone, *command)
         try:
-            assert process.wait(timeout=seconds * draws.uniform(0.05, 0.25)) == 0
+            assert process.wait(timeout=seconds * draws.uniform(0.05, 0.25)) == 0, told_by(
+                clone
+            ).read_text()
             break  # it was faster than the kill
         except subprocess.TimeoutExpired:
             kill_all(process)

@@ -1,6 +1,7 @@
 """How a stage starts and how it fails: one sentence and a non-zero exit, never a traceback."""
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+from pipeline.common.orphans import end_with_parent
 
 _BRIEF = Repr()
 _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother, _BRIEF.maxlong = 2, 80, 80, 40
@@ -72,6 +75,8 @@ def run(stage: Callable[[], None]) -> None:
 
     So does a disk that is full or not ours to write: what was there is kept.
     """
+    if "DVC_STAGE" in os.environ:  # DVC is the parent, and a stage without it is lost
+        end_with_parent()
     try:
         stage()
     except InputError as error:

@@ -6,7 +6,6 @@ pipeline.STAGE` hands itself over to a fork of it and ends with its exit status.
 are warm, the project's own modules are not: each stage reads them from the disk when it starts.
 """
 
-import ctypes
 import json
 import os
 import runpy
@@ -21,9 +20,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pipeline.common.orphans import end_with_parent
+
 VARIABLE = "ANN_WARM"
 LIBRARIES = ("lightning_fabric", "numpy", "pydantic", "rich.progress", "safetensors.torch", "yaml")
-_LIBC = ctypes.CDLL(None)
 MESSAGE = 1 << 17  # bytes; what Linux lets a message have is more
 
 
@@ -44,12 +44,6 @@ def server() -> Iterator[dict[str, str]]:
             process.wait()
 
 
-def end_with_parent() -> None:
-    """Have the system end this process when the one that started it does, killed or not."""
-    if sys.platform == "linux":
-        _LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
 def hand_over(address: str) -> None:
     """Run this `python -m` in a fork of the warm process and end as it does, if there is one."""
     if "-m" not in sys.orig_argv:
@@ -62,6 +56,7 @@ def hand_over(address: str) -> None:
         socket.send_fds(connection, [message.encode()], [0, 1, 2])
     except OSError:  # not there yet, or no longer, or the message is too long
         return
+    end_with_parent()
     answer = connection.recv(1)
     os._exit(answer[0] if answer else 128 + signal.SIGKILL)
 

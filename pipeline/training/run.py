@@ -51,12 +51,17 @@ class Run:
         return {"network": self.network, "train": train, "seed": self.seed}
 
     @property
+    def code(self) -> str:
+        """A digest of the code that trains it."""
+        return code_digest([*CODE, *code_of(self.network["context"])])
+
+    @property
     def fingerprint(self) -> str:
         shaped_by = [
             self.config,
             self.manifest["digest"],
             provenance.weights_digest(self.network["weights"]),
-            code_digest([*CODE, *code_of(self.network["context"])]),
+            self.code,
             self.device,
             self.world_size,
             torch.__version__,
@@ -106,6 +111,6 @@ def describe(run: Run) -> dict[str, Any]:
         "dataset": {"name": run.manifest["dataset"], "digest": run.manifest["digest"]},
         "backbone_sha256": provenance.weights_digest(run.network["weights"]),
         "config": json.loads(json.dumps(run.config)),
-        "code": {**provenance.code_version(), "digest": code_digest(CODE)},
+        "code": {**provenance.code_version(), "digest": run.code},
         "environment": {**provenance.environment(name), "processes": run.world_size},
     }
