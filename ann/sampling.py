@@ -20,7 +20,14 @@ from torch import Tensor, nn
 
 from ann.noise import uniform
 
-SAMPLINGS = ("random", "max", "average", "pyramid_random", "pyramid_max", "pyramid_average")
+SAMPLINGS = (
+    "random",
+    "max",
+    "average",
+    "pyramid_random",
+    "pyramid_max",
+    "pyramid_average",
+)
 
 
 def anchors(pool_sizes: Sequence[int]) -> int:

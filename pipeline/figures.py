@@ -22,6 +22,7 @@ from pipeline.common.files import whole_folder
 from pipeline.common.paths import EFFICIENCY
 from pipeline.measuring.process import MEASURED
 from pipeline.reporting.efficiency import BLOCK_NAMES, Row, mode, read, size_name
+from pipeline.reporting.provenance import line, origin
 
 FIGURES = Path("reports/figures")
 COLOURS = {"nb": "tab:red", "apnb": "tab:blue"}
@@ -139,21 +140,23 @@ def draw_costs(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def save(figure: Figure, frame: pd.DataFrame, stem: Path) -> None:
-    """The same bytes for the same data."""
+def save(figure: Figure, frame: pd.DataFrame, stem: Path, source: str) -> None:
+    """The same bytes for the same data; source: where it comes from, among the SVG's metadata."""
     with matplotlib.rc_context({"svg.hashsalt": "ann", "svg.fonttype": "none"}):
-        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+        about = {"Date": None, "Creator": None, "Description": source}
+        figure.savefig(stem.with_suffix(".svg"), metadata=about)
     plt.close(figure)
     frame.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n", float_format="%.4f")
 
 
 def main() -> None:
     files = read(EFFICIENCY)
+    source = line(origin(files))
     with whole_folder(FIGURES) as folder:
         operations, cost = operation_times(files), costs(files)
-        save(draw_operations(operations), operations, folder / "operation-times")
+        save(draw_operations(operations), operations, folder / "operation-times", source)
         merged = cost.drop(columns="fit").merge(exponents(cost), on=["device", "block", "form"])
-        save(draw_costs(cost), merged, folder / "cost-against-positions")
+        save(draw_costs(cost), merged, folder / "cost-against-positions", source)
     print(f"the figures are in {FIGURES}")
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from pipeline.common.params import Params
 from pipeline.reporting.results import Result, Results
-from pipeline.reporting.tables import PAPER_POOLING
 
+PAPER_POOLING = ("pyramid_average", [1, 3, 6, 8])
 BASELINE, APNB, ANN = ("none", "none"), ("none", "apnb"), ("afnb", "apnb")
 _OWN = {"fusion", "context", "sampling", "pool_sizes", "backbone", "widths"}
 
@@ -57,3 +57,9 @@ def checkpoints(
         and settings.active.dataset == dataset
         and found["record"]["profile"] == settings.profile
     }
+
+
+def record(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What an imported checkpoint's record tells, with the data that it was scored on."""
+    data = {"digest": checkpoint["scores"]["dataset_digest"]}
+    return {**checkpoint["record"], "dataset": data}
