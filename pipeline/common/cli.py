@@ -5,6 +5,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from reprlib import Repr
+from typing import Any
+
+_BRIEF = Repr()
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother, _BRIEF.maxlong = 2, 80, 80, 40
+_BRIEF.maxlist = _BRIEF.maxtuple = 12
 
 from pipeline.common.orphans import end_with_parent
 
@@ -20,6 +26,17 @@ _DISK = {
 
 class InputError(Exception):
     """A mistake in what the user gave; its text names the file or key and what is allowed."""
+
+
+def brief(value: Any) -> str:
+    """A value for a sentence: in one line, and short however large or nested it is."""
+    text = _BRIEF.repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def word(name: str) -> str:
+    """A key or name for a sentence: as it is, or quoted where it would not read as one."""
+    return name if len(name) <= 64 and name.isprintable() else brief(name)
 
 
 class RunFailed(InputError):  # noqa: N818

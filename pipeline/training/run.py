@@ -106,6 +106,6 @@ def describe(run: Run) -> dict[str, Any]:
         "dataset": {"name": run.manifest["dataset"], "digest": run.manifest["digest"]},
         "backbone_sha256": provenance.weights_digest(run.network["weights"]),
         "config": json.loads(json.dumps(run.config)),
-        "code": provenance.code_version(),
+        "code": {**provenance.code_version(), "digest": code_digest(CODE)},
         "environment": {**provenance.environment(name), "processes": run.world_size},
     }
