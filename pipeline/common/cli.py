@@ -8,11 +8,11 @@ from collections.abc import Callable
 from reprlib import Repr
 from typing import Any
 
+from pipeline.common.orphans import end_with_parent
+
 _BRIEF = Repr()
 _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother, _BRIEF.maxlong = 2, 80, 80, 40
 _BRIEF.maxlist = _BRIEF.maxtuple = 12
-
-from pipeline.common.orphans import end_with_parent
 
 _DISK = {
     errno.ENOSPC: "no room is left on the disk",
