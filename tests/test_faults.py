@@ -387,7 +387,17 @@ def test_the_fingerprint_and_dvc_name_the_same_code() -> None:
 
 
 NEUTRAL = {  # imported by a training, and shape no number of it
-    *("cli", "combinations", "failures", "files", "memory", "orphans", "params", "paths"),
+    *(
+        "cli",
+        "combinations",
+        "contexts",
+        "failures",
+        "files",
+        "memory",
+        "orphans",
+        "params",
+        "paths",
+    ),
     *("progress", "provenance", "scores", "tracking"),
 }
 

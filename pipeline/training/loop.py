@@ -17,7 +17,7 @@ SAVE_SECONDS = float(os.environ.get("ANN_SAVE_SECONDS", "20"))
 SAVE_PART = 50  # saving takes at most this part of the time
 TRACK_SECONDS = float(os.environ.get("ANN_TRACK_SECONDS", "60"))
 TRACK_PART = 100
-TRACK_FIRST = 5 * TRACK_SECONDS  # MLflow takes seconds to be imported
+TRACK_FIRST = 10 * TRACK_SECONDS  # MLflow takes seconds to be imported
 FLUSH_ITERATIONS = 20  # how often losses come from the device and progress is shown
 
 
