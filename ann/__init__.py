@@ -4,6 +4,7 @@ The blocks, the networks of the paper's ablation, its loss and its score. Plain 
 tensors out: nothing here knows of files, settings or trackers.
 """
 
+from ann.attention import Attention, attention, network_attention
 from ann.backbone import BACKBONES, STEMS, Backbone
 from ann.blocks import FORMS, NORMALIZATIONS, OUTPUTS, BlockOptions, NonLocalBlock
 from ann.layouts import LAYOUTS, export_state, import_state, layout_settings
@@ -26,6 +27,7 @@ __all__ = [
     "PIXELS",
     "SAMPLINGS",
     "STEMS",
+    "Attention",
     "Backbone",
     "BlockOptions",
     "NonLocalBlock",
@@ -35,10 +37,12 @@ __all__ = [
     "SegmentationNetwork",
     "anchors",
     "attend",
+    "attention",
     "confusion_matrix",
     "export_state",
     "import_state",
     "layout_settings",
+    "network_attention",
     "scores",
     "segmentation_loss",
 ]

@@ -115,22 +115,37 @@ class Sampler(nn.Module):
     def _max(self, x: Tensor) -> Tensor:
         return torch.cat([F.adaptive_max_pool2d(x, n).flatten(2) for n in self.pool_sizes], dim=2)
 
+    def boxes(self, height: int, width: int) -> Tensor:
+        """(S, 4) top, bottom, left and right of what each anchor is drawn from in evaluation.
+
+        That is its bin, and for the random methods the one position that is drawn.
+        """
+        if not self.sampling.endswith("random"):
+            return self._bins(height, width)
+        places = self._places(torch.zeros(1, dtype=torch.int64), height, width)[0]
+        rows, columns = places // width, places % width
+        return torch.stack([rows, rows + 1, columns, columns + 1], dim=1)
+
+    def _bins(self, height: int, width: int) -> Tensor:
+        """(S, 4) top, bottom, left and right of the bins of all pool sizes."""
+        return torch.tensor(
+            [
+                (*rows, *columns)
+                for n in self.pool_sizes
+                for rows in bins(height, n)
+                for columns in bins(width, n)
+            ]
+        )
+
     def _places(self, keys: Tensor, height: int, width: int) -> Tensor:
         if self.sampling == "random":
             noise = uniform(keys, self.stream, height * width)
             return noise.topk(anchors(self.pool_sizes), dim=1).indices
-        boxes = torch.tensor(
-            [
-                (top, bottom - top, left, right - left)
-                for n in self.pool_sizes
-                for top, bottom in bins(height, n)
-                for left, right in bins(width, n)
-            ],
-            device=keys.device,
-        )  # (S, 4)
-        top, tall, left, wide = boxes.T
+        boxes = self._bins(height, width).to(keys.device)
+        top, bottom, left, right = boxes.T
         u, v = uniform(keys, self.stream, 2 * len(boxes)).chunk(2, dim=1)  # (B, S) each
-        return (top + (u * tall).long()) * width + left + (v * wide).long()
+        row, column = top + (u * (bottom - top)).long(), left + (v * (right - left)).long()
+        return row * width + column
 
 
 def _gather(x: Tensor, places: Tensor) -> Tensor:
