@@ -4,7 +4,7 @@ The blocks, the networks of the paper's ablation, its loss and its score. Plain 
 tensors out: nothing here knows of files, settings or trackers.
 """
 
-from ann.attention import Attention, attention, network_attention
+from ann.attention import Attention, attention, attention_blocks, network_attention
 from ann.backbone import BACKBONES, STEMS, Backbone
 from ann.blocks import FORMS, NORMALIZATIONS, OUTPUTS, BlockOptions, NonLocalBlock
 from ann.layouts import LAYOUTS, export_state, import_state, layout_settings
@@ -38,6 +38,7 @@ __all__ = [
     "anchors",
     "attend",
     "attention",
+    "attention_blocks",
     "confusion_matrix",
     "export_state",
     "import_state",

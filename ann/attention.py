@@ -65,7 +65,7 @@ def attention(
     return Attention(weights, boxes, (height, width))
 
 
-def blocks(network: SegmentationNetwork) -> dict[str, NonLocalBlock]:
+def attention_blocks(network: SegmentationNetwork) -> dict[str, NonLocalBlock]:
     """The non-local blocks of a network by where they stand, `fusion` and `context`."""
     found = {"fusion": network.fusion, "context": network.context}
     return {name: b for name, b in found.items() if isinstance(b, NonLocalBlock)}
@@ -90,7 +90,7 @@ def network_attention(
         block.register_forward_pre_hook(
             lambda module, given, name=name: look(name, module, *given[:2])
         )
-        for name, block in blocks(network).items()
+        for name, block in attention_blocks(network).items()
     ]
     try:
         network(images)

@@ -4,8 +4,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from ann import NORMALIZATIONS, SAMPLINGS, BlockOptions, NonLocalBlock, Sampler, attention
-from ann import SegmentationNetwork, network_attention, plain
+from ann import (
+    NORMALIZATIONS,
+    SAMPLINGS,
+    BlockOptions,
+    NonLocalBlock,
+    Sampler,
+    SegmentationNetwork,
+    attention,
+    network_attention,
+    plain,
+)
 
 B, C, LOW, K, H, W = 2, 12, 8, 4, 9, 11
 
