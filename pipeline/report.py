@@ -5,6 +5,7 @@
 Needs neither data nor weights. Writes reports/tables, reports/README.md and reports/metrics.json.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,31 @@ from pipeline.common import cli, params
 from pipeline.common.files import read_json, whole_file, whole_folder, write_json
 from pipeline.common.paths import EFFICIENCY, NETWORKS
 from pipeline.common.tracking import run_name
-from pipeline.reporting import classes, comparisons, efficiency, imported, tables
+from pipeline.reporting import classes, comparisons, efficiency, imported, markdown, tables
 from pipeline.reporting.results import Result, Results, mean, read, read_imported
+from pipeline.reporting.sections import Figure, Section
 
 REPORTS = Path("reports")
 PUBLISHED = REPORTS / "published.yaml"
 
 DAGGER_NOTE = f"{tables.DAGGER_NOTE} Published values: Cityscapes val, ResNet-101, single scale."
 FIGURES = (
-    "![Time of each operation](figures/operation-times.svg)\n\n"
-    "![Time and memory against the number of positions](figures/cost-against-positions.svg)"
+    Figure("figures/operation-times.svg", "Time of each operation"),
+    Figure("figures/cost-against-positions.svg", "Time and memory against the number of positions"),
 )
 EMBEDDED_NOTE = (
     "These runs are on drawn scenes with a small network: **their numbers are not comparable with "
     "the paper's**. The scene and the recipe were tuned to make the mechanism visible; this shows "
     "that the code does what the paper says, and is no independent evidence for its claims."
+)
+READING = (
+    "mIoU in percent over the whole validation split, one confusion matrix, last iteration; "
+    "mean ± standard deviation over the seeds. *to baseline* is the mean difference on equal seeds."
+)
+SOURCES = (
+    "A run's name is the same in every MLflow store: variant, seed, and the fingerprint of "
+    "settings, data and code. `results.jsonl` holds the settings, libraries and machine of "
+    "each, its per-class scores and its confusion matrix."
 )
 OTHER_NOTE = (
     "These runs are not on Cityscapes with a ResNet-101: **their numbers are not comparable with "
@@ -69,22 +80,27 @@ def _source(result: Result) -> dict[str, Any]:
     }
 
 
-def cost_tables(folder: Path, results: Results, published: dict[str, Any]) -> dict[str, str]:
-    """Write the tables of what blocks and networks cost; returns their parts of the page."""
-    files = efficiency.read(EFFICIENCY)
-    if not files or not NETWORKS.exists():
-        how = "`dvc repro efficiency networks` measures it, then `dvc repro -s report` shows it."
-        return {"efficiency": f"Not measured. {how}"}
-    blocks = efficiency.blocks(files, published["efficiency"])
-    words = f"{efficiency.worth(blocks)}\n\n{efficiency.EFFICIENCY_NOTE}"
-    notes = f"{words}\n\n{tables.DAGGER_NOTE}"
-    table = tables.write(blocks, folder / "efficiency", notes, efficiency.blocks_shown)
-    networks = efficiency.networks(read_json(NETWORKS), results)
-    parts = {"efficiency": f"{table}\n\n{words}\n\n{FIGURES}"}
-    table = tables.write(
-        networks, folder / "networks", efficiency.NETWORKS_NOTE, efficiency.networks_shown
-    )
-    return parts | {"networks": f"{table}\n\n{efficiency.NETWORKS_NOTE}"}
+def paper_tables(
+    folder: Path,
+    settings: params.Params,
+    results: Results,
+    others: dict[str, Any],
+    published: dict[str, Any],
+) -> Iterator[Section]:
+    """Write the paper's tables and the imported checkpoints'."""
+    note = comparable_note(settings)
+    for name in settings.tables:
+        make = tables.ablation if name == "ablation" else tables.sampling
+        words = tables.separation(settings, results, name)
+        notes = "\n\n".join(filter(None, [words, DAGGER_NOTE, note]))
+        table = tables.write(make(settings, results, published), folder / name, notes)
+        yield Section(name, name.capitalize(), table=table, notes=words)
+    if settings.checkpoints:
+        frame = imported.table(settings, others, published)
+        words = imported.notes(settings)
+        table = tables.write(frame, folder / "imported", words, imported.shown)
+        yield Section("imported", "Imported", table=table, notes=words)
+    yield Section("reading", notes=f"{READING} {DAGGER_NOTE}")
 
 
 def comparison_tables(
@@ -93,74 +109,59 @@ def comparison_tables(
     results: Results,
     others: dict[str, Any],
     published: dict[str, Any],
-) -> str:
-    """Write the comparisons with what others published; returns their part of the page."""
-    parts = [comparisons.ABOUT]
+) -> Iterator[Section]:
+    """Write the comparisons with what others published."""
+    yield Section("comparisons", "Comparisons", notes=comparisons.ABOUT)
     for name, about in comparisons.COMPARISONS.items():
         frame = comparisons.table(settings, name, results, others, published)
         words = comparisons.notes(settings, name)
-        notes = f"{comparisons.ABOUT}\n\n{words}"
-        tables.write(frame, folder / name, notes, comparisons.shown)
-        short = comparisons.compact(frame).to_markdown(index=False, disable_numparse=True)
-        parts += [f"### {about.title}", str(short), words]
+        tables.write(frame, folder / name, f"{comparisons.ABOUT}\n\n{words}", comparisons.shown)
+        yield Section(name, about.title, 3, table=comparisons.compact(frame), notes=words)
     frame = classes.table(settings, results, others, published)
-    notes = classes.notes(settings, frame)
-    tables.write(frame, folder / "cityscapes_classes", notes, classes.shown)
-    return "\n\n".join(
-        [
-            *parts,
-            "Cityscapes by class: [tables/cityscapes_classes.md](tables/cityscapes_classes.md).",
-        ]
+    tables.write(
+        frame, folder / "cityscapes_classes", classes.notes(settings, frame), classes.shown
     )
+    link = "Cityscapes by class: [tables/cityscapes_classes.md](tables/cityscapes_classes.md)."
+    yield Section("cityscapes_classes", notes=link)
 
 
-def page(
-    settings: params.Params, results: Results, parts: dict[str, str], more: dict[str, str]
-) -> str:
-    """reports/README.md; `parts` are the tables to which the note on mIoU belongs."""
+def cost_tables(folder: Path, results: Results, published: dict[str, Any]) -> Iterator[Section]:
+    """Write the tables of what blocks and networks cost."""
+    files = efficiency.read(EFFICIENCY)
+    if not files or not NETWORKS.exists():
+        how = "`dvc repro efficiency networks` measures it, then `dvc repro -s report` shows it."
+        yield Section("efficiency", "Efficiency", notes=f"Not measured. {how}")
+        return
+    blocks = efficiency.blocks(files, published["efficiency"])
+    words = f"{efficiency.worth(blocks)}\n\n{efficiency.EFFICIENCY_NOTE}"
+    notes = f"{words}\n\n{tables.DAGGER_NOTE}"
+    table = tables.write(blocks, folder / "efficiency", notes, efficiency.blocks_shown)
+    yield Section("efficiency", "Efficiency", table=table, notes=words, figures=FIGURES)
+    networks = efficiency.networks(read_json(NETWORKS), results)
+    words = efficiency.NETWORKS_NOTE
+    table = tables.write(networks, folder / "networks", words, efficiency.networks_shown)
+    yield Section("networks", "Networks", table=table, notes=words)
+
+
+def sections(folder: Path, settings: params.Params, results: Results) -> Iterator[Section]:
+    """The page from top to bottom; writes the tables' files on the way."""
+    published, others = yaml.safe_load(PUBLISHED.read_text()), read_imported(RESULTS)
     note = comparable_note(settings)
-    sections = [f"# Results: profile `{settings.profile}`", note] if note else ["# Results"]
-    for name, body in parts.items():
-        sections += [f"## {name.capitalize()}", body]
-    sections += [
-        "mIoU in percent over the whole validation split, one confusion matrix, last iteration; "
-        "mean ± standard deviation over the seeds. *to baseline* is the mean difference on equal "
-        "seeds. " + DAGGER_NOTE,
-    ]
-    for name, body in more.items():
-        sections += [f"## {name.capitalize()}", body]
-    sections += [
-        "## Where each number comes from",
-        "A run's name is the same in every MLflow store: variant, seed, and the fingerprint of "
-        "settings, data and code. `results.jsonl` holds the settings, libraries and machine of "
-        "each, its per-class scores and its confusion matrix.",
-        str(sources(results).to_markdown(index=False, disable_numparse=True)),
-    ]
-    return "\n\n".join(sections) + "\n"
+    title = f"Results: profile `{settings.profile}`" if note else "Results"
+    yield Section("results", title, 1, notes=note)
+    yield from paper_tables(folder, settings, results, others, published)
+    yield from comparison_tables(folder, settings, results, others, published)
+    yield from cost_tables(folder, results, published)
+    yield Section("sources", "Where each number comes from", intro=SOURCES, table=sources(results))
 
 
 def main() -> None:
     settings = params.load()
-    published = yaml.safe_load(PUBLISHED.read_text())
-    results, others = read(RESULTS, list(settings.variants)), read_imported(RESULTS)
-    note = comparable_note(settings)
-    parts: dict[str, str] = {}
+    results = read(RESULTS, list(settings.variants))
     with whole_folder(REPORTS / "tables") as folder:
-        for name in settings.tables:
-            make = tables.ablation if name == "ablation" else tables.sampling
-            words = tables.separation(settings, results, name)
-            notes = "\n\n".join(filter(None, [words, DAGGER_NOTE, note]))
-            markdown = tables.write(make(settings, results, published), folder / name, notes)
-            parts[name] = f"{markdown}\n\n{words}"
-        if settings.checkpoints:
-            frame = imported.table(settings, others, published)
-            notes = imported.notes(settings)
-            markdown = tables.write(frame, folder / "imported", notes, imported.shown)
-            parts["imported"] = f"{markdown}\n\n{notes}"
-        more = {"comparisons": comparison_tables(folder, settings, results, others, published)}
-        more |= cost_tables(folder, results, published)
+        page = list(sections(folder, settings, results))
     with whole_file(REPORTS / "README.md") as partial:
-        partial.write_text(page(settings, results, parts, more))
+        partial.write_text(markdown.page(page))
     write_json(
         REPORTS / "metrics.json",
         {"miou": {name: round(mean(runs), 2) for name, runs in results.items() if runs}},

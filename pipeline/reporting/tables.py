@@ -9,6 +9,7 @@ import pandas as pd
 from ann import anchors
 from pipeline.common.files import whole_file
 from pipeline.common.params import Params, TableName, Variant
+from pipeline.reporting import markdown
 from pipeline.reporting.results import (
     LEVEL,
     Result,
@@ -167,19 +168,18 @@ def write(
     stem: Path,
     notes: str,
     show: Callable[[pd.DataFrame], pd.DataFrame] = shown,
-) -> str:
-    """Write stem.csv, .md and .tex; returns the Markdown table."""
+) -> pd.DataFrame:
+    """Write stem.csv, .md and .tex; returns the table as shown."""
     readable = show(frame)
-    markdown = str(readable.to_markdown(index=False, disable_numparse=True))
     latex = readable.map(_latex).rename(columns=_latex).to_latex(index=False, escape=False)
     for suffix, text in (
         (".csv", frame.to_csv(index=False, lineterminator="\n", float_format="%.4f")),
-        (".md", f"{markdown}\n\n{notes}\n"),
+        (".md", f"{markdown.table(readable)}\n\n{notes}\n"),
         (".tex", latex),
     ):
         with whole_file(stem.with_suffix(suffix)) as partial:
             partial.write_text(text)
-    return markdown
+    return readable
 
 
 def _latex(text: str) -> str:

@@ -1,0 +1,31 @@
+"""What the page says, section by section, before it is Markdown or anything else."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture: its file, as seen from reports/, and what stands for it where it is not seen."""
+
+    file: str
+    alternative: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page, in this order: heading, words, table, words, figures.
+
+    name is the same for the same section in every report, and that of the files in reports/tables;
+    without a title there is no heading; intro and notes are Markdown, links as seen from reports/;
+    table is as shown, every cell a text.
+    """
+
+    name: str
+    title: str = ""
+    level: int = 2
+    intro: str = ""
+    table: pd.DataFrame | None = None
+    notes: str = ""
+    figures: tuple[Figure, ...] = ()
