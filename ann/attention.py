@@ -93,7 +93,7 @@ def network_attention(
         for name, block in attention_blocks(network).items()
     ]
     try:
-        network(images)
+        network(images.to(network.mean.device))
     finally:
         for hook in hooks:
             hook.remove()

@@ -21,6 +21,7 @@ from pipeline.inputs.loader import Numbered
 from pipeline.inputs.store import Store
 from pipeline.prepare import folder
 
+SHEETS = Path("data/contact-sheet")
 COUNT, COLUMNS, WIDTH, GAP = 12, 2, 320, 4  # samples, pairs a row, pixels
 _LINE, _KEY_WIDTH = 14, 150  # of the colour key
 
@@ -53,7 +54,7 @@ def main() -> None:
     dataset, data = DATASETS[settings.active.dataset], folder(settings.profile)
     numbered = Numbered(Store(data, "train"), settings.active.train.augment, settings.seeds[0])
     samples = [Sample(*numbered[number][:2]) for number in range(COUNT)]
-    path = Path("data/contact-sheet") / f"{settings.profile}.png"
+    path = SHEETS / f"{settings.profile}.png"
     with whole_file(path) as partial:
         sheet(samples, dataset).save(partial, "png")
     print(f"{COUNT} augmented samples to look at: {path}")

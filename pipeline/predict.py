@@ -28,7 +28,7 @@ from pipeline.datasets.base import Pixels
 from pipeline.datasets.files import header, read_upright
 from pipeline.drawing.attention import anchor_grids, positions
 from pipeline.drawing.colours import overlay, palette
-from pipeline.scoring.predict import as_batch, load
+from pipeline.scoring.predict import as_batch, as_shown, load
 from pipeline.scoring.predict import predict as class_ids
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
@@ -103,7 +103,8 @@ def predict(
             ids = class_ids(network, batch, protocol, settings)[0]
             pictures = {"labels": ids, "overlays": overlay(image, ids, colours)}
             if point:
-                for block, found in network_attention(network, batch, point).items():
+                shown = as_shown(batch, settings)
+                for block, found in network_attention(network, shown, point).items():
                     pictures[f"attention/{block}"] = drawn(network, image, block, found, point)
             for folder, pixels in pictures.items():
                 kind, _, block = folder.partition("/")

@@ -8,6 +8,8 @@ from pipeline.common.params import Params
 
 EFFICIENCY = Path("reports/efficiency")  # a file each machine
 NETWORKS = Path("reports/networks.json")
+FIGURES = Path("reports/figures")
+PICTURES = Path("reports/pictures")
 
 
 class RunPaths(NamedTuple):

@@ -16,7 +16,7 @@ from pipeline.datasets.base import Pixels
 
 Values = npt.NDArray[np.floating]
 AMBER, CYAN, LINE = (255, 184, 28), (0, 229, 255), (110, 110, 110)
-DIM, STRONG = 0.45, 0.9  # of the image; of the largest weight's colour
+DIM, STRONG = 0.6, 0.9  # of the image; of the largest weight's colour
 GAP = 4  # pixels between the parts of a picture
 
 
