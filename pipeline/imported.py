@@ -57,6 +57,7 @@ def main() -> None:
             "profile": settings.profile,
             "checkpoint": given.model_dump(),
             "digest": file_digest(Path(given.file)),
+            "weights_sha256": file_digest(paths.weights),
             "network": checkpoint.layout_network(given.layout),
             "code": provenance.code_version(),
             "environment": provenance.environment(device),

@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from pipeline.common import checkpoint, cli, memory, params, tracking
-from pipeline.common.files import read_json, whole_file, write_json
+from pipeline.common.files import file_digest, read_json, whole_file, write_json
 from pipeline.common.paths import RunPaths
 from pipeline.common.progress import Reporter
 from pipeline.inputs.loader import Numbered, batches
@@ -129,7 +129,7 @@ class Training:
             classes=self.run.classes,
             dataset=self.run.manifest["dataset"],
         )
-        write_json(self.paths.record, record)
+        write_json(self.paths.record, record | {"weights_sha256": file_digest(self.paths.weights)})
         shutil.rmtree(self._state.parent, ignore_errors=True)
 
 

@@ -3,16 +3,20 @@
 The tests share one clone and build on each other, in their order.
 """
 
+import hashlib
 import json
 import os
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 from PIL import Image
 
+from pipeline.collect import thinned
 from tests.conftest import ROOT, VARIANTS, Clone
 from tests.trees import camvid
 
@@ -42,6 +46,17 @@ def test_one_command_makes_everything(clone: Clone) -> None:
         scores = json.loads((clone.path / f"runs/embedded/{name}-0/scores.json").read_text())
         assert abs(100 * scores["protocols"]["whole"]["miou"] - miou) < 1e-3
         assert scores["images"] == 4
+    lines = (clone.path / "reports/results.jsonl").read_text().splitlines()
+    for line in map(json.loads, lines):
+        weights = (clone.path / f"weights/embedded/{line['variant']}-0.safetensors").read_bytes()
+        assert line["record"]["weights_sha256"] == hashlib.sha256(weights).hexdigest()
+        lock = (clone.path / "requirements.lock").read_bytes()
+        assert line["record"]["environment"]["lock"] == hashlib.sha256(lock).hexdigest()
+    losses = pd.read_csv(clone.path / "reports/curves.csv", dtype=str)
+    for name, rows in losses.groupby("variant"):
+        curve = pd.read_csv(clone.path / f"runs/embedded/{name}-0/curve.csv", dtype=str)
+        assert rows["loss"].tolist() == curve["loss"].tolist()  # to the last digit
+    assert losses["iteration"].tolist() == [str(i + 1) for i in range(6)] * 3
     page = (clone.path / "reports/README.md").read_text()
     assert "not comparable with the paper's" in page
     assert "75.8†" in page
@@ -71,6 +86,19 @@ def test_a_second_time_does_nothing(clone: Clone) -> None:
     assert "Everything is up to date" in clone.run("python", "-m", "pipeline")
     assert stages_run(clone.run("dvc", "repro")) == set()
     assert {f: f.stat().st_mtime_ns for f in clone.path.rglob("reports/**/*")} == before
+
+
+@pytest.mark.parametrize(("count", "kept"), [(6, 6), (100, 100), (101, 51), (320, 80)])
+def test_curves_are_thinned_evenly_and_end_with_the_last_row(
+    count: int, kept: int, tmp_path: Path
+) -> None:
+    curve = tmp_path / "curve.csv"
+    rows = [f"{i + 1},0.1,{1 / (i + 1)!r}" for i in range(count)]
+    curve.write_text("\n".join(["iteration,lr,loss", *rows]))
+    found = list(thinned(curve))
+    assert len(found) == kept
+    assert found[-1] == (count, repr(1 / count))
+    assert len({b[0] - a[0] for a, b in pairwise(found[:-1])}) == 1
 
 
 def mlflow_runs(clone: Clone) -> pd.DataFrame:

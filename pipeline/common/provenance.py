@@ -7,6 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pipeline.common.files import file_digest
+
+LOCK = Path("requirements.lock")
 LIBRARIES = ("torch", "torchvision", "lightning-fabric", "numpy", "pillow")
 GENERATED = (":!reports", ":!dvc.lock")  # what a run itself changes does not make it dirty
 
@@ -45,4 +48,5 @@ def environment(device: str) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in LIBRARIES},
+        "lock": file_digest(LOCK) if LOCK.exists() else None,
     }
