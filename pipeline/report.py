@@ -15,14 +15,13 @@ import yaml
 from pipeline.collect import RESULTS
 from pipeline.common import cli, params
 from pipeline.common.files import read_json, whole_file, whole_folder, write_json
-from pipeline.common.paths import EFFICIENCY, NETWORKS
+from pipeline.common.paths import EFFICIENCY, NETWORKS, PUBLISHED
 from pipeline.common.tracking import run_name
 from pipeline.reporting import classes, comparisons, efficiency, imported, markdown, tables
 from pipeline.reporting.results import Result, Results, mean, read, read_imported
 from pipeline.reporting.sections import Figure, Section
 
 REPORTS = Path("reports")
-PUBLISHED = REPORTS / "published.yaml"
 
 DAGGER_NOTE = f"{tables.DAGGER_NOTE} Published values: Cityscapes val, ResNet-101, single scale."
 FIGURES = (
