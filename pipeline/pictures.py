@@ -143,13 +143,9 @@ def attention(gallery: Gallery, variant: str, image: Pixels, point: Any) -> dict
     sampler = attention_blocks(network)[block].sampler
     if sampler is not None and sampler.sampling != "random":
         grids = anchor_grids(image, found, sampler.pool_sizes, point)
-        files["anchors"] = save(gallery.out, f"{stem}-anchors", grids, False, 2 * WIDTH)
-    return {
-        "variant": variant,
-        "files": files,
-        "keys": found.weights.shape[2],
-        "pool_sizes": list(sampler.pool_sizes) if sampler else [],
-    }
+        for n, grid in zip(sampler.pool_sizes, grids, strict=True):
+            files[str(n)] = save(gallery.out, f"{stem}-{n}", grid, False)
+    return {"variant": variant, "files": files, "keys": found.weights.shape[2]}
 
 
 def draw(gallery: Gallery) -> dict[str, Any]:

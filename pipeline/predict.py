@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image
 
 from ann import Attention, SegmentationNetwork, attention_blocks, network_attention
@@ -26,7 +25,7 @@ from pipeline.common.progress import Reporter
 from pipeline.datasets import DATASETS
 from pipeline.datasets.base import Pixels
 from pipeline.datasets.files import header, read_upright
-from pipeline.drawing.attention import anchor_grids, positions
+from pipeline.drawing.attention import anchor_grids, positions, side_by_side
 from pipeline.drawing.colours import overlay, palette
 from pipeline.scoring.predict import as_batch, as_shown, load
 from pipeline.scoring.predict import predict as class_ids
@@ -126,8 +125,7 @@ def drawn(
     sampler = attention_blocks(network)[block].sampler
     if sampler is None or sampler.sampling == "random":
         return whole
-    grids = anchor_grids(image, found, sampler.pool_sizes, point)
-    return np.concatenate([grids, np.full((len(image), 4, 3), 255, np.uint8), whole], axis=1)
+    return side_by_side([*anchor_grids(image, found, sampler.pool_sizes, point), whole])
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""Stage report: the tables, from what the other stages left in reports/ alone.
+"""Stage report: the page and the tables, from what the other stages left in reports/ alone.
 
     python -m pipeline.report
 
-Needs neither data nor weights. Writes reports/tables, reports/README.md and reports/metrics.json.
+Needs neither data nor weights. Writes reports/index.html, reports/README.md,
+reports/tables and reports/metrics.json.
 """
 
 from collections.abc import Iterator
@@ -17,17 +18,24 @@ from pipeline.common import cli, params
 from pipeline.common.files import read_json, whole_file, whole_folder, write_json
 from pipeline.common.paths import EFFICIENCY, NETWORKS, PUBLISHED
 from pipeline.common.tracking import run_name
-from pipeline.reporting import classes, comparisons, efficiency, imported, markdown, tables
+from pipeline.reporting import (
+    classes,
+    comparisons,
+    efficiency,
+    figures,
+    html,
+    imported,
+    markdown,
+    method,
+    pictures,
+    tables,
+)
 from pipeline.reporting.results import Result, Results, mean, read, read_imported
-from pipeline.reporting.sections import Figure, Section
+from pipeline.reporting.sections import Section
 
 REPORTS = Path("reports")
 
 DAGGER_NOTE = f"{tables.DAGGER_NOTE} Published values: Cityscapes val, ResNet-101, single scale."
-FIGURES = (
-    Figure("figures/operation-times.svg", "Time of each operation"),
-    Figure("figures/cost-against-positions.svg", "Time and memory against the number of positions"),
-)
 EMBEDDED_NOTE = (
     "These runs are on drawn scenes with a small network: **their numbers are not comparable with "
     "the paper's**. The scene and the recipe were tuned to make the mechanism visible; this shows "
@@ -135,7 +143,7 @@ def cost_tables(folder: Path, results: Results, published: dict[str, Any]) -> It
     words = f"{efficiency.worth(blocks)}\n\n{efficiency.EFFICIENCY_NOTE}"
     notes = f"{words}\n\n{tables.DAGGER_NOTE}"
     table = tables.write(blocks, folder / "efficiency", notes, efficiency.blocks_shown)
-    yield Section("efficiency", "Efficiency", table=table, notes=words, figures=FIGURES)
+    yield Section("efficiency", "Efficiency", table=table, notes=words)
     networks = efficiency.networks(read_json(NETWORKS), results)
     words = efficiency.NETWORKS_NOTE
     table = tables.write(networks, folder / "networks", words, efficiency.networks_shown)
@@ -151,6 +159,9 @@ def sections(folder: Path, settings: params.Params, results: Results) -> Iterato
     yield from paper_tables(folder, settings, results, others, published)
     yield from comparison_tables(folder, settings, results, others, published)
     yield from cost_tables(folder, results, published)
+    yield from figures.sections()
+    yield from pictures.sections()
+    yield method.section(settings)
     yield Section("sources", "Where each number comes from", intro=SOURCES, table=sources(results))
 
 
@@ -158,15 +169,17 @@ def main() -> None:
     settings = params.load()
     results = read(RESULTS, list(settings.variants))
     with whole_folder(REPORTS / "tables") as folder:
-        page = list(sections(folder, settings, results))
+        page = [figures.illustrated(s) for s in sections(folder, settings, results)]
     with whole_file(REPORTS / "README.md") as partial:
         partial.write_text(markdown.page(page))
+    with whole_file(REPORTS / "index.html") as partial:
+        partial.write_text(html.page(page, REPORTS))
     write_json(
         REPORTS / "metrics.json",
         {"miou": {name: round(mean(runs), 2) for name, runs in results.items() if runs}},
     )
     measured = sum(map(len, results.values()))
-    print(f"{measured} runs; the tables are in {REPORTS}/README.md")
+    print(f"{measured} runs; the report is {REPORTS}/index.html, and in short {REPORTS}/README.md")
 
 
 if __name__ == "__main__":

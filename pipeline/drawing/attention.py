@@ -28,8 +28,8 @@ def positions(image: Pixels, found: Attention, point: tuple[float, float]) -> Pi
 
 def anchor_grids(
     image: Pixels, found: Attention, pool_sizes: Sequence[int], point: tuple[float, float]
-) -> Pixels:
-    """The weight of each anchor, its bin filled, a part of the picture for each pool size."""
+) -> list[Pixels]:
+    """The weight of each anchor, its bin filled: a picture for each pool size."""
     weights = _relative(found.weights[0, 0].float().cpu().numpy())
     parts = []
     for start, end in pairwise(accumulate((anchors([n]) for n in pool_sizes), initial=0)):
@@ -46,7 +46,7 @@ def anchor_grids(
             corners = (left * scale[1], top * scale[0], right * scale[1] - 1, bottom * scale[0] - 1)
             draw.rectangle([round(c) for c in corners], outline=LINE)
         parts.append(_marked(np.asarray(part), point))
-    return side_by_side(parts)
+    return parts
 
 
 def side_by_side(parts: list[Pixels]) -> Pixels:
