@@ -7,6 +7,7 @@ without data is left out; the report says what it needs.
 """
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
@@ -18,9 +19,17 @@ from pipeline.common.files import read_json, whole_folder
 from pipeline.common.paths import EFFICIENCY, FIGURES, NETWORKS, PUBLISHED
 from pipeline.plotting import accuracy, costs, curves, style
 from pipeline.reporting.efficiency import read as read_efficiency
+from pipeline.reporting.provenance import line, origin
 from pipeline.reporting.results import read
 
-Drawn = tuple[str, pd.DataFrame, Figure]
+
+class Drawn(NamedTuple):
+    """A figure, its data, and the records of what was measured."""
+
+    name: str
+    frame: pd.DataFrame
+    figure: Figure
+    records: list[dict[str, Any]]
 
 
 def of_runs(settings: params.Params) -> Iterator[Drawn]:
@@ -29,24 +38,30 @@ def of_runs(settings: params.Params) -> Iterator[Drawn]:
         return
     results = read(RESULTS, list(settings.variants))
     published = yaml.safe_load(PUBLISHED.read_text())
+
+    def drawn(name: str, frame: pd.DataFrame, figure: Figure, *more: dict[str, Any]) -> Drawn:
+        shown = dict.fromkeys(frame["variant"])
+        return Drawn(name, frame, figure, [r.record for v in shown for r in results[v]] + [*more])
+
     for table in settings.tables:
         frame = accuracy.order(settings, results, published, table)
         if len(frame):
-            yield f"order-{table}", frame, accuracy.draw_order(frame)
+            yield drawn(f"order-{table}", frame, accuracy.draw_order(frame))
     frame = accuracy.sampling(settings, results, published)
     if len(frame):
-        yield "miou-against-anchors", frame, accuracy.draw_sampling(frame)
+        yield drawn("miou-against-anchors", frame, accuracy.draw_sampling(frame))
     if NETWORKS.exists():
-        frame = accuracy.cost(settings, results, read_json(NETWORKS))
+        networks = read_json(NETWORKS)
+        frame = accuracy.cost(settings, results, networks)
         if len(frame):
-            yield "miou-against-cost", frame, accuracy.draw_cost(frame)
+            yield drawn("miou-against-cost", frame, accuracy.draw_cost(frame), networks)
     frame = accuracy.by_class(settings, results)
     if len(frame):
-        yield "iou-by-class", frame, accuracy.draw_by_class(frame)
+        yield drawn("iou-by-class", frame, accuracy.draw_by_class(frame))
     if CURVES.exists():
         frame = curves.losses(settings, pd.read_csv(CURVES))
         if len(frame):
-            yield "learning-curves", frame, curves.draw(settings, frame)
+            yield drawn("learning-curves", frame, curves.draw(settings, frame))
 
 
 def of_blocks() -> Iterator[Drawn]:
@@ -54,19 +69,19 @@ def of_blocks() -> Iterator[Drawn]:
     files = read_efficiency(EFFICIENCY)
     operations, cost = costs.operation_times(files), costs.costs(files)
     if len(operations):
-        yield "operation-times", operations, costs.draw_operations(operations)
+        yield Drawn("operation-times", operations, costs.draw_operations(operations), files)
     if len(cost):
         merged = cost.drop(columns="fit").merge(
             costs.exponents(cost), on=["device", "block", "form"]
         )
-        yield "cost-against-positions", merged, costs.draw_costs(cost)
+        yield Drawn("cost-against-positions", merged, costs.draw_costs(cost), files)
 
 
 def main() -> None:
     settings = params.load()
     with whole_folder(FIGURES) as folder:
-        for name, frame, figure in (*of_runs(settings), *of_blocks()):
-            style.save(figure, frame, folder / name)
+        for name, frame, figure, records in (*of_runs(settings), *of_blocks()):
+            style.save(figure, frame, folder / name, line(origin(records)))
     print(f"the figures are in {FIGURES}")
 
 

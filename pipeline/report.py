@@ -6,6 +6,7 @@ Needs neither data nor weights. Writes reports/index.html, reports/README.md,
 reports/tables and reports/metrics.json.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,29 @@ from pipeline.common.tracking import run_name
 from pipeline.reporting import (
     classes,
     comparisons,
+    deviations,
     efficiency,
     figures,
     html,
     imported,
     markdown,
+    measured,
     method,
+    pairs,
     pictures,
+    provenance,
     tables,
+    verdicts,
 )
-from pipeline.reporting.results import Result, Results, mean, read, read_imported
+from pipeline.reporting.results import (
+    Failure,
+    Result,
+    Results,
+    mean,
+    read,
+    read_failed,
+    read_imported,
+)
 from pipeline.reporting.sections import Section
 
 REPORTS = Path("reports")
@@ -43,13 +57,15 @@ EMBEDDED_NOTE = (
 )
 READING = (
     "mIoU in percent over the whole validation split, one confusion matrix, last iteration; "
-    "mean ± standard deviation over the seeds. *to baseline* is the mean difference on equal seeds."
+    "mean ± standard deviation over the seeds."
 )
 SOURCES = (
     "A run's name is the same in every MLflow store: variant, seed, and the fingerprint of "
-    "settings, data and code. `results.jsonl` holds the settings, libraries and machine of "
-    "each, its per-class scores and its confusion matrix."
+    "settings, data and code; MLflow's own run ids are another in each store. `results.jsonl` "
+    "holds the settings, libraries and machine of each, its per-class scores and its confusion "
+    "matrix; `tables/provenance.json` what each table is made from."
 )
+FAILED = "These runs ended without a score and are in no mean; `dvc repro` tries them again."
 OTHER_NOTE = (
     "These runs are not on Cityscapes with a ResNet-101: **their numbers are not comparable with "
     "the paper's**, only the order of the rows is."
@@ -75,7 +91,6 @@ def _source(result: Result) -> dict[str, Any]:
     record = result.record
     code, environment = record["code"], record["environment"]
     commit = (code["commit"] or "unknown")[:10] + (" + changes" if code["dirty"] else "")
-    device = environment["cpu"] if environment["device"] == "cpu" else environment["device"]
     return {
         "MLflow run": run_name(record),
         "mIoU": f"{result.miou:.2f}",
@@ -83,7 +98,7 @@ def _source(result: Result) -> dict[str, Any]:
         "data": record["dataset"]["digest"][:12],
         "seconds": f"{record['speed']['seconds']:.0f}",
         "precision": record["config"]["train"]["precision"],
-        "machine": f"{device}, torch {environment['libraries']['torch']}",
+        "machine": f"{provenance.hardware(environment)}, torch {environment['libraries']['torch']}",
     }
 
 
@@ -91,23 +106,50 @@ def paper_tables(
     folder: Path,
     settings: params.Params,
     results: Results,
-    others: dict[str, Any],
+    failed: list[Failure],
     published: dict[str, Any],
 ) -> Iterator[Section]:
-    """Write the paper's tables and the imported checkpoints'."""
-    note = comparable_note(settings)
+    """Write the paper's tables, and beside each the comparison of every two of its rows."""
     for name in settings.tables:
         make = tables.ablation if name == "ablation" else tables.sampling
-        words = tables.separation(settings, results, name)
-        notes = "\n\n".join(filter(None, [words, DAGGER_NOTE, note]))
-        table = tables.write(make(settings, results, published), folder / name, notes)
-        yield Section(name, name.capitalize(), table=table, notes=words)
-    if settings.checkpoints:
-        frame = imported.table(settings, others, published)
-        words = imported.notes(settings)
-        table = tables.write(frame, folder / "imported", words, imported.shown)
-        yield Section("imported", "Imported", table=table, notes=words)
-    yield Section("reading", notes=f"{READING} {DAGGER_NOTE}")
+        rows = settings.tables[name]
+        frame, couples = make(settings, results, published, failed), pairs.table(results, rows)
+        origin = provenance.origin(r.record for row in rows for r in results[row])
+        rank, counts = tables.rank(settings, name, frame, results), verdicts.counts(frame)
+        headline = verdicts.headline(name, frame)
+        words = f"{headline} {verdicts.order_note(rank)}\n\n{verdicts.rule(settings, name)}"
+        apart = pairs.separation(couples)
+        if len(couples):
+            tables.write(couples, folder / f"{name}_pairs", pairs.NOTE, origin, pairs.shown)
+            apart += f" Each pair: [{name}_pairs.md](tables/{name}_pairs.md)."
+        body = f"{words}\n\n{apart}"
+        under = [body.replace("](tables/", "]("), READING, verdicts.interval_note(frame["n"])]
+        notes = "\n\n".join(filter(None, [*under, DAGGER_NOTE, comparable_note(settings)]))
+        table = tables.write(frame, folder / name, notes, origin)
+        yield Section(
+            name,
+            name.capitalize(),
+            table=table,
+            notes=body,
+            origin=origin,
+            headline=headline,
+            metrics={word.replace(" ", "_"): number for word, number in counts.items()}
+            | ({} if math.isnan(rank.value) else {"order": round(rank.value, 2)}),
+        )
+    intervals = verdicts.interval_note(map(len, results.values()))
+    yield Section("reading", notes=f"{READING} {DAGGER_NOTE}\n\n{intervals}")
+
+
+def imported_table(
+    folder: Path, settings: params.Params, others: dict[str, Any], published: dict[str, Any]
+) -> Section:
+    """Write the table of the checkpoints that others trained."""
+    frame, words = imported.table(settings, others, published), imported.notes(settings)
+    origin = provenance.origin(
+        measured.record(others[name]) for name in settings.checkpoints if name in others
+    )
+    table = tables.write(frame, folder / "imported", words, origin, imported.shown)
+    return Section("imported", "Imported", table=table, notes=words, origin=origin)
 
 
 def comparison_tables(
@@ -122,14 +164,28 @@ def comparison_tables(
     for name, about in comparisons.COMPARISONS.items():
         frame = comparisons.table(settings, name, results, others, published)
         words = comparisons.notes(settings, name)
-        tables.write(frame, folder / name, f"{comparisons.ABOUT}\n\n{words}", comparisons.shown)
-        yield Section(name, about.title, 3, table=comparisons.compact(frame), notes=words)
+        origin = provenance.origin(comparisons.records(settings, name, results, others))
+        notes = f"{comparisons.ABOUT}\n\n{words}"
+        tables.write(frame, folder / name, notes, origin, comparisons.shown)
+        short = comparisons.compact(frame)
+        yield Section(name, about.title, 3, table=short, notes=words, origin=origin)
     frame = classes.table(settings, results, others, published)
-    tables.write(
-        frame, folder / "cityscapes_classes", classes.notes(settings, frame), classes.shown
-    )
+    notes = classes.notes(settings, frame)
+    origin = provenance.origin(classes.records(settings, results, others))
+    tables.write(frame, folder / "cityscapes_classes", notes, origin, classes.shown)
     link = "Cityscapes by class: [tables/cityscapes_classes.md](tables/cityscapes_classes.md)."
-    yield Section("cityscapes_classes", notes=link)
+    yield Section("cityscapes_classes", notes=link, origin=origin)
+
+
+def failures(failed: list[Failure]) -> pd.DataFrame:
+    """A row a failed run; the reason on one line."""
+    return pd.DataFrame(
+        [
+            {"variant": f.variant, "seed": str(f.seed), "stage": f.stage}
+            | {"reason": " ".join(f.reason.split()).replace("|", "\\|")}
+            for f in failed
+        ]
+    )
 
 
 def cost_tables(folder: Path, results: Results, published: dict[str, Any]) -> Iterator[Section]:
@@ -142,26 +198,44 @@ def cost_tables(folder: Path, results: Results, published: dict[str, Any]) -> It
     blocks = efficiency.blocks(files, published["efficiency"])
     words = f"{efficiency.worth(blocks)}\n\n{efficiency.EFFICIENCY_NOTE}"
     notes = f"{words}\n\n{tables.DAGGER_NOTE}"
-    table = tables.write(blocks, folder / "efficiency", notes, efficiency.blocks_shown)
-    yield Section("efficiency", "Efficiency", table=table, notes=words)
-    networks = efficiency.networks(read_json(NETWORKS), results)
-    words = efficiency.NETWORKS_NOTE
-    table = tables.write(networks, folder / "networks", words, efficiency.networks_shown)
-    yield Section("networks", "Networks", table=table, notes=words)
+    origin = provenance.origin(files)
+    table = tables.write(blocks, folder / "efficiency", notes, origin, efficiency.blocks_shown)
+    yield Section("efficiency", "Efficiency", table=table, notes=words, origin=origin)
+    file, words = read_json(NETWORKS), efficiency.NETWORKS_NOTE
+    networks = efficiency.networks(file, results)
+    origin = provenance.origin([file, *efficiency.trainings(networks, results)])
+    table = tables.write(networks, folder / "networks", words, origin, efficiency.networks_shown)
+    yield Section("networks", "Networks", table=table, notes=words, origin=origin)
+
+
+def deviations_table(folder: Path, settings: params.Params, published: dict[str, Any]) -> Section:
+    """Write the table of where paper, released code and profile differ."""
+    frame, words = deviations.table(settings, published), deviations.notes(settings)
+    origin = provenance.origin([])
+    table = tables.write(frame, folder / "deviations", words, origin, lambda shown: shown)
+    return Section("deviations", "Deviations", table=table, notes=words)
 
 
 def sections(folder: Path, settings: params.Params, results: Results) -> Iterator[Section]:
     """The page from top to bottom; writes the tables' files on the way."""
     published, others = yaml.safe_load(PUBLISHED.read_text()), read_imported(RESULTS)
+    failed = read_failed(RESULTS)
+    papers = list(paper_tables(folder, settings, results, failed, published))
     note = comparable_note(settings)
     title = f"Results: profile `{settings.profile}`" if note else "Results"
-    yield Section("results", title, 1, notes=note)
-    yield from paper_tables(folder, settings, results, others, published)
+    claims = "\n".join(f"- {section.headline}" for section in papers if section.headline)
+    yield Section("results", title, 1, notes="\n\n".join(filter(None, [claims, note])))
+    yield from papers
+    if failed:
+        yield Section("failed", "Failed runs", intro=FAILED, table=failures(failed))
+    if settings.checkpoints:
+        yield imported_table(folder, settings, others, published)
     yield from comparison_tables(folder, settings, results, others, published)
     yield from cost_tables(folder, results, published)
     yield from figures.sections()
     yield from pictures.sections()
     yield method.section(settings)
+    yield deviations_table(folder, settings, published)
     yield Section("sources", "Where each number comes from", intro=SOURCES, table=sources(results))
 
 
@@ -170,16 +244,17 @@ def main() -> None:
     results = read(RESULTS, list(settings.variants))
     with whole_folder(REPORTS / "tables") as folder:
         page = [figures.illustrated(s) for s in sections(folder, settings, results)]
+        origins = {section.name: section.origin for section in page if section.origin}
+        write_json(folder / "provenance.json", origins)
     with whole_file(REPORTS / "README.md") as partial:
         partial.write_text(markdown.page(page))
     with whole_file(REPORTS / "index.html") as partial:
         partial.write_text(html.page(page, REPORTS))
-    write_json(
-        REPORTS / "metrics.json",
-        {"miou": {name: round(mean(runs), 2) for name, runs in results.items() if runs}},
-    )
-    measured = sum(map(len, results.values()))
-    print(f"{measured} runs; the report is {REPORTS}/index.html, and in short {REPORTS}/README.md")
+    miou = {name: round(mean(runs), 2) for name, runs in results.items() if runs}
+    claims = {section.name: section.metrics for section in page if section.metrics}
+    write_json(REPORTS / "metrics.json", {"miou": miou, **claims})
+    runs = sum(map(len, results.values()))
+    print(f"{runs} runs; the report is {REPORTS}/index.html, and in short {REPORTS}/README.md")
 
 
 if __name__ == "__main__":

@@ -58,11 +58,11 @@ _STYLE = (
 )
 
 
-def save(figure: Figure, frame: pd.DataFrame, stem: Path) -> None:
-    """Write stem.svg, stem.pdf and, of the data, stem.csv."""
+def save(figure: Figure, frame: pd.DataFrame, stem: Path, source: str) -> None:
+    """Write stem.svg, stem.pdf and, of the data, stem.csv; source: where they come from."""
     svg = stem.with_suffix(".svg")
-    figure.savefig(svg, metadata={"Date": None, "Creator": None})
-    figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
+    figure.savefig(svg, metadata={"Date": None, "Creator": None, "Description": source})
+    figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None, "Subject": source})
     plt.close(figure)
     text = svg.read_text().replace(INK, "currentColor")
     svg.write_text(re.sub(r"(<svg [^>]*>)", rf"\1{_STYLE}", text, count=1))

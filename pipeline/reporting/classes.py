@@ -13,6 +13,7 @@ from pipeline.reporting.tables import UNMEASURED, dagger
 
 DATASET = "cityscapes"
 AUTHORS = "authors' model"
+ROWS = (measured.BASELINE, measured.APNB, measured.ANN)
 
 
 def table(
@@ -26,7 +27,7 @@ def table(
     theirs = pd.Series(entry["rows"], dtype=float)
     found = {
         name: [r.scores for r in measured.runs(settings, results, DATASET, name)]
-        for name in measured.as_published(settings, measured.BASELINE, measured.APNB, measured.ANN)
+        for name in measured.as_published(settings, *ROWS)
     }
     checkpoints = measured.checkpoints(settings, imported, DATASET)
     found |= {name: [result["scores"]] for name, result in checkpoints.items()}
@@ -35,6 +36,17 @@ def table(
     frame.loc["mean"] = frame.mean()
     frame = (100 * frame).rename_axis("class").reset_index()
     return frame.assign(published_status=entry["status"])
+
+
+def records(
+    settings: Params, results: Results, imported: dict[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Of the runs and checkpoints that the table shows."""
+    names = measured.as_published(settings, *ROWS)
+    runs = [r.record for n in names for r in measured.runs(settings, results, DATASET, n)]
+    return runs + [
+        measured.record(c) for c in measured.checkpoints(settings, imported, DATASET).values()
+    ]
 
 
 def _mean(scores: list[dict[str, Any]]) -> "pd.Series[float]":

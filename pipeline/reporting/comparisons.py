@@ -129,6 +129,18 @@ def _figures(name: str, scores: list[Row]) -> Row:
     return made
 
 
+def records(
+    settings: Params, name: str, results: Results, imported: dict[str, Row]
+) -> Iterator[Row]:
+    """Of the runs and checkpoints that the table shows."""
+    if not measured.real(settings, name):
+        return
+    for variant in measured.as_published(settings, measured.BASELINE, measured.ANN):
+        yield from (run.record for run in measured.runs(settings, results, name, variant))
+    for found in measured.checkpoints(settings, imported, name).values():
+        yield measured.record(found)
+
+
 def profile_of(settings: Params, name: str) -> str | None:
     """The profile whose runs fill the table: the active one on these data, or the one so named."""
     if measured.real(settings, name):

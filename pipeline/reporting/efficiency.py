@@ -209,14 +209,28 @@ def _network(
     made["predicted_seconds"] = (
         file["iterations"] * rows["step"].get("seconds", math.nan) if own else math.nan
     )
-    runs = results.get(variant, []) if own else []
-    speeds = [r.record["speed"] for r in runs if r.record["profile"] == profile]
-    speeds = [speed for speed in speeds if speed["iterations"]]
+    speeds = [r["speed"] for r in _trained(results, profile, variant)] if own else []
     trained = _mean([s["seconds"] / s["iterations"] * file["iterations"] for s in speeds])
     made["trained_seconds"] = trained
     made["trained_to_predicted"] = trained / made["predicted_seconds"]
     made["trained_mb"] = _mean([s["peak_bytes"] / 1e6 for s in speeds if s["peak_bytes"]])
     return made
+
+
+def _trained(results: Results, profile: str, variant: str) -> list[Row]:
+    """The records of the profile's runs that tell how long they took."""
+    records = [r.record for r in results.get(variant, [])]
+    return [r for r in records if r["profile"] == profile and r["speed"]["iterations"]]
+
+
+def trainings(frame: pd.DataFrame, results: Results) -> list[Row]:
+    """The records of the runs that the table of networks shows."""
+    rows = frame[frame["trained_seconds"].notna()]
+    return [
+        record
+        for profile, variant in rows[["profile", "variant"]].itertuples(index=False)
+        for record in _trained(results, profile, variant)
+    ]
 
 
 def _mean(values: list[float]) -> float:

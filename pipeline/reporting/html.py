@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from PIL import Image
 
+from pipeline.reporting.provenance import line
 from pipeline.reporting.sections import Section
 
 TEMPLATE = Path(__file__).with_name("page")
@@ -35,7 +36,11 @@ def page(sections: Iterable[Section], root: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"markdown": words, "data": lambda file: data(root / file)}
+    environment.filters |= {
+        "markdown": words,
+        "data": lambda file: data(root / file),
+        "origin": line,
+    }
     environment.globals |= {"table": table, "size": lambda file: size(root / file), "split": split}
     head, *rest = groups
     made: str = environment.get_template("page.html.j2").render(
@@ -72,7 +77,7 @@ def claims(sections: Iterable[Section]) -> list[dict[str, Any]]:
     """The counts of verdicts of each table that judges the paper's claims."""
     made = []
     for section in sections:
-        counts = {k: v for k, v in getattr(section, "metrics", {}).items() if isinstance(v, int)}
+        counts = {k: v for k, v in section.metrics.items() if isinstance(v, int)}
         if sum(counts.values()):
             parts = [(k.replace("_", " "), v) for k, v in counts.items() if v]
             made.append({"section": section, "total": sum(counts.values()), "parts": parts})

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
+from pipeline.reporting.provenance import line
 from pipeline.reporting.sections import Section, Strip
 
 
@@ -30,6 +31,8 @@ def _parts(section: Section) -> Iterator[str]:
         yield f"![{figure.alternative}]({figure.file})"
     for strip in section.strips:
         yield f"{strip.caption}\n\n{_strip(strip)}"
+    if section.origin:
+        yield line(section.origin)
 
 
 def _strip(strip: Strip) -> str:

@@ -4,8 +4,8 @@ from typing import Any
 
 from pipeline.common.params import Params
 from pipeline.reporting.results import Result, Results
-from pipeline.reporting.tables import PAPER_POOLING
 
+PAPER_POOLING = ("pyramid_average", [1, 3, 6, 8])
 # Pairs of fusion and context.
 BASELINE, ANN = ("none", "none"), ("afnb", "apnb")
 NB, APNB, AFNB = ("none", "nb"), ("none", "apnb"), ("afnb", "none")
@@ -59,3 +59,9 @@ def checkpoints(
         and settings.active.dataset == dataset
         and found["record"]["profile"] == settings.profile
     }
+
+
+def record(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What an imported checkpoint's record tells, with the data that it was scored on."""
+    data = {"digest": checkpoint["scores"]["dataset_digest"]}
+    return {**checkpoint["record"], "dataset": data}

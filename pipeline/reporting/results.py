@@ -1,17 +1,13 @@
-"""What was measured, by variant and seed, and the comparisons that the tables make."""
+"""What was measured, by variant and seed, and which runs failed."""
 
 import json
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import ttest_1samp
 
 from pipeline.common.scores import first
-
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,24 @@ def read_imported(path: Path) -> dict[str, dict[str, Any]]:
     return {values["checkpoint"]: values for values in lines if "checkpoint" in values}
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A run without a score: at which stage it ended, and why."""
+
+    variant: str
+    seed: int
+    stage: str
+    reason: str
+
+
+def read_failed(path: Path) -> list[Failure]:
+    """The runs that failed, from the same file."""
+    lines = map(json.loads, path.read_text().splitlines())
+    return [
+        Failure(v["failed"], v["seed"], v["stage"], v["reason"]) for v in lines if "failed" in v
+    ]
+
+
 def mean(results: list[Result]) -> float:
     """The mean mIoU over the seeds; nan without a run."""
     return float(np.mean([r.miou for r in results])) if results else float("nan")
@@ -58,23 +72,6 @@ def spread(results: list[Result]) -> float:
     return float(np.std([r.miou for r in results], ddof=1)) if len(results) > 1 else float("nan")
 
 
-def differences(results: list[Result], base: list[Result]) -> list[float]:
-    """mIoU minus that of `base`, for each seed that both have."""
-    other = {r.seed: r.miou for r in base}
-    return [r.miou - other[r.seed] for r in results if r.seed in other]
-
-
-def told_apart(a: list[Result], b: list[Result]) -> bool:
-    """Whether a paired t-test over the seeds that both have finds p < 0.05."""
-    values = differences(a, b)
-    if len(values) < 2 or not any(values):
-        return False
-    if np.ptp(values) == 0:
-        return True
-    return bool(ttest_1samp(values, 0.0).pvalue < LEVEL)
-
-
-def not_told_apart(results: Results, rows: list[str]) -> list[tuple[str, str]]:
-    """The pairs of measured rows that the seeds do not separate."""
-    measured = [row for row in rows if results[row]]
-    return [(a, b) for a, b in combinations(measured, 2) if not told_apart(results[a], results[b])]
+def by_seed(results: list[Result]) -> dict[int, float]:
+    """mIoU by seed."""
+    return {r.seed: r.miou for r in results}

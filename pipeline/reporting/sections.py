@@ -1,8 +1,11 @@
 """What the page says, section by section, before it is Markdown or anything else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
+
+from pipeline.reporting.provenance import Origin
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,12 @@ class Strip:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page, in this order: heading, words, table, words, figures.
+    """A part of the page, in this order: heading, words, table, words, figures, provenance.
 
     name is the same for the same section in every report, and that of the files in reports/tables;
     without a title there is no heading; intro and notes are Markdown, links as seen from reports/;
-    table is as shown, every cell a text.
+    table is as shown, every cell a text; headline is what the page's top says of it; metrics is
+    what metrics.json has of it.
     """
 
     name: str
@@ -44,3 +48,6 @@ class Section:
     notes: str = ""
     figures: tuple[Figure, ...] = ()
     strips: tuple[Strip, ...] = ()
+    origin: Origin | None = None
+    headline: str = ""
+    metrics: dict[str, Any] = field(default_factory=dict)

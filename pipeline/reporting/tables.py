@@ -1,29 +1,30 @@
 """The paper's tables with our measured values beside the published ones."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ann import anchors
 from pipeline.common.files import whole_file
 from pipeline.common.params import Params, TableName, Variant
-from pipeline.reporting import markdown
-from pipeline.reporting.results import (
-    LEVEL,
-    Result,
-    Results,
-    differences,
-    mean,
-    not_told_apart,
-    spread,
-)
+from pipeline.reporting import markdown, pairs, verdicts
+from pipeline.reporting.measured import PAPER_POOLING
+from pipeline.reporting.provenance import Origin, line
+from pipeline.reporting.results import Failure, Results, by_seed, spread
+from pipeline.reporting.statistics import Interval, mean, order, pair
 
 DAGGER = "†"
 DAGGER_NOTE = f"{DAGGER} written down from the paper's text and not yet checked against it."
 UNMEASURED = "not measured"
-PAPER_POOLING = ("pyramid_average", [1, 3, 6, 8])
+_LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "_%&#{}$"}
+    | {c: f"${c}$" for c in "<>"}
+    | {"^": r"\textasciicircum{}", "±": r"$\pm$", DAGGER: r"$^\dagger$", "`": None}
+)
 _NAMES = {"common": "common fusion", "fnb": "FNB", "afnb": "AFNB", "nb": "NB", "apnb": "APNB"}
 _PUBLISHED_NAMES = {"common": "common_fusion"}
 
@@ -59,62 +60,82 @@ def published_sampling(variant: Variant, published: dict[str, Any]) -> float | N
     return None
 
 
-def _measured(settings: Params, results: Results, rows: list[str]) -> Iterator[dict[str, Any]]:
+def _measured(
+    settings: Params,
+    table: TableName,
+    results: Results,
+    failed: Sequence[Failure],
+    published: list[float | None],
+    source: dict[str, Any],
+) -> pd.DataFrame:
     """The columns that both tables have, a row a variant."""
-    baselines = [v for v in rows if label(settings.variants[v]) == "baseline"]
-    for name in rows:
+    names = settings.tables[table]
+    base = verdicts.reference(settings, table)
+    theirs = published[names.index(base)] if base else None
+    rows = []
+    for name, value in zip(names, published, strict=True):
         runs = results[name]
-        yield {
+        found = pair(by_seed(runs), by_seed(results[base])) if base else None
+        claim = None if value is None or theirs is None else round(value - theirs, 1)
+        middle = mean([r.miou for r in runs])
+        own = name == base and runs
+        row = {
             "variant": name,
             "n": len(runs),
             "seeds": " ".join(str(r.seed) for r in runs),
-            "miou": mean(runs),
+            "failed": sum(f.variant == name for f in failed),
+            "miou": middle.value,
             "sd": spread(runs),
-            "to_baseline": _mean_difference(runs, results[baselines[0]] if baselines else []),
+            "ci_low": middle.low,
+            "ci_high": middle.high,
+            "reference": base or "",
+            **pairs.columns(found if found and name != base else pair({}, {})),
+            "published": value,
+            "published_difference": claim,
+            "published_status": "" if value is None else str(source["status"]),
+            "verdict": verdicts.REFERENCE if own else verdicts.verdict(claim, found),
         }
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
-def _mean_difference(runs: list[Result], base: list[Result]) -> float:
-    values = differences(runs, base)
-    return sum(values) / len(values) if values else float("nan")
-
-
-def ablation(settings: Params, results: Results, published: dict[str, Any]) -> pd.DataFrame:
+def ablation(
+    settings: Params,
+    results: Results,
+    published: dict[str, Any],
+    failed: Sequence[Failure] = (),
+) -> pd.DataFrame:
     """The paper's ablation: a row a variant; mIoU in percent."""
-    rows = settings.tables["ablation"]
-    frame = pd.DataFrame(_measured(settings, results, rows))
-    variants = [settings.variants[name] for name in rows]
+    variants = [settings.variants[name] for name in settings.tables["ablation"]]
     values = [published_ablation(v, published) for v in variants]
+    source = published["cityscapes_val_ablation"]
+    frame = _measured(settings, "ablation", results, failed, values, source)
     frame.insert(1, "model", [label(v) for v in variants])
-    frame["published"] = values
-    base = published["cityscapes_val_ablation"]["rows"]["baseline"]
-    frame["published_to_baseline"] = [None if v is None else round(v - base, 1) for v in values]
-    frame["published_status"] = _status(values, published["cityscapes_val_ablation"])
     return frame
 
 
-def sampling(settings: Params, results: Results, published: dict[str, Any]) -> pd.DataFrame:
+def sampling(
+    settings: Params,
+    results: Results,
+    published: dict[str, Any],
+    failed: Sequence[Failure] = (),
+) -> pd.DataFrame:
     """The paper's table of sampling methods and anchor numbers; mIoU in percent."""
-    rows = settings.tables["sampling"]
-    frame = pd.DataFrame(_measured(settings, results, rows)).drop(columns="to_baseline")
-    variants = [settings.variants[name] for name in rows]
-    pools = [v.pool_sizes or [] for v in variants]
+    variants = [settings.variants[name] for name in settings.tables["sampling"]]
     values = [published_sampling(v, published) for v in variants]
+    source = published["cityscapes_val_sampling"]
+    frame = _measured(settings, "sampling", results, failed, values, source)
+    pools = [v.pool_sizes or [] for v in variants]
     frame.insert(1, "sampling", [(v.sampling or "none").replace("_", " ") for v in variants])
     frame.insert(2, "pool_sizes", [" ".join(map(str, p)) for p in pools])
     frame.insert(3, "anchors", [anchors(p) for p in pools])
-    frame["published"] = values
-    frame["published_status"] = _status(values, published["cityscapes_val_sampling"])
     return frame
-
-
-def _status(values: list[float | None], source: dict[str, Any]) -> list[str]:
-    return ["" if v is None else str(source["status"]) for v in values]
 
 
 def shown(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame as a person reads it: rounded, mean with spread, a dagger where it belongs."""
     values: list[dict[Any, Any]] = frame.to_dict("records")
+    base = values[0]["reference"] if values else ""
 
     def measured(row: dict[Any, Any]) -> str:
         if not row["n"]:
@@ -122,12 +143,26 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
         spread = f" ± {row['sd']:.1f}" if row["n"] > 1 else ""
         return f"{row['miou']:.1f}{spread}"
 
-    def signed(value: Any) -> str:
-        return "" if pd.isna(value) else f"{value:+.1f}"
+    def between(row: dict[Any, Any]) -> str:
+        return "" if pd.isna(row["ci_low"]) else f"{row['ci_low']:.1f} to {row['ci_high']:.1f}"
+
+    def difference(row: dict[Any, Any]) -> str:
+        if pd.isna(row.get("difference", math.nan)):
+            return ""
+        ends = pairs.interval(row["difference_low"], row["difference_high"], "+z.1f")
+        return f"{row['difference']:+z.1f}{ends}"
+
+    def seeds(row: dict[Any, Any]) -> str:
+        told = f"{row['n']} ({row['seeds']})" if row["n"] else "0"
+        return told + (f", {row['failed']} failed" if row["failed"] else "")
 
     def paper(row: dict[Any, Any]) -> str:
         mark = dagger(row["published_status"])
         return "" if pd.isna(row["published"]) else f"{row['published']:.1f}{mark}"
+
+    def claim(row: dict[Any, Any]) -> str:
+        value = row["published_difference"]
+        return "" if pd.isna(value) or row["variant"] == base else f"{value:+z.1f}"
 
     columns: dict[str, list[str]] = {"variant": [r["variant"] for r in values]}
     for key, title in (("model", "model"), ("sampling", "sampling"), ("pool_sizes", "n")):
@@ -136,46 +171,41 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
     if "anchors" in frame:
         columns["S"] = [str(r["anchors"]) for r in values]
     columns["mIoU"] = [measured(r) for r in values]
-    if "to_baseline" in frame:
-        columns["to baseline"] = [signed(r["to_baseline"]) for r in values]
-    columns["seeds"] = [f"{r['n']} ({r['seeds']})" if r["n"] else "0" for r in values]
+    columns["95 % interval"] = [between(r) for r in values]
+    columns["seeds"] = [seeds(r) for r in values]
+    if base:
+        columns[f"to {base}"] = [difference(r) for r in values]
     columns["paper mIoU"] = [paper(r) for r in values]
-    if "published_to_baseline" in frame:
-        columns["paper to baseline"] = [signed(r["published_to_baseline"]) for r in values]
+    if base:
+        columns[f"paper to {base}"] = [claim(r) for r in values]
+    columns["verdict"] = [r["verdict"] for r in values]
     return pd.DataFrame(columns)
 
 
-def separation(settings: Params, results: Results, table: TableName) -> str:
-    """Which comparisons the seeds separate, in words."""
-    rows = [row for row in settings.tables[table] if results[row]]
-    pairs = len(rows) * (len(rows) - 1) // 2
-    if not pairs:
-        return "Fewer than two rows are measured: there is nothing to compare."
-    unclear = not_told_apart(results, rows)
-    text = (
-        f"Of {pairs} pairs of rows, {pairs - len(unclear)} are told apart: a paired t-test over "
-        f"equal seeds gives p < {LEVEL}. Chance alone would tell about {LEVEL * pairs:.0f} apart."
-    )
-    if not unclear:
-        return text
-    by_row = {row: [b if a == row else a for a, b in unclear if row in (a, b)] for row in rows}
-    lines = [f"- {row}: {', '.join(others)}" for row, others in by_row.items() if others]
-    return "\n".join([text + " Not told apart:", "", *lines])
+def rank(settings: Params, table: TableName, frame: pd.DataFrame, results: Results) -> Interval:
+    """Kendall's tau-b of the measured and the paper's order, over the seeds that all rows have."""
+    rows = frame[(frame["n"] > 0) & frame["published"].notna()]
+    scores = [by_seed(results[name]) for name in rows["variant"]]
+    seeds = [seed for seed in settings.seeds if scores and all(seed in row for row in scores)]
+    matrix = np.array([[row[seed] for seed in seeds] for row in scores])
+    return order(matrix, [float(value) for value in rows["published"]])
 
 
 def write(
     frame: pd.DataFrame,
     stem: Path,
     notes: str,
+    origin: Origin,
     show: Callable[[pd.DataFrame], pd.DataFrame] = shown,
 ) -> pd.DataFrame:
-    """Write stem.csv, .md and .tex; returns the table as shown."""
-    readable = show(frame)
+    """Write stem.csv, .md and .tex, the last two with where it comes from; returns the table as
+    shown."""
+    readable, source = show(frame), line(origin, runs=True)
     latex = readable.map(_latex).rename(columns=_latex).to_latex(index=False, escape=False)
     for suffix, text in (
         (".csv", frame.to_csv(index=False, lineterminator="\n", float_format="%.4f")),
-        (".md", f"{markdown.table(readable)}\n\n{notes}\n"),
-        (".tex", latex),
+        (".md", f"{markdown.table(readable)}\n\n{notes}\n\n{source}\n"),
+        (".tex", f"% {source}\n{latex}"),
     ):
         with whole_file(stem.with_suffix(suffix)) as partial:
             partial.write_text(text)
@@ -183,6 +213,4 @@ def write(
 
 
 def _latex(text: str) -> str:
-    for plain, command in (("_", r"\_"), ("%", r"\%"), ("±", r"$\pm$"), (DAGGER, r"$^\dagger$")):
-        text = text.replace(plain, command)
-    return text
+    return text.translate(_LATEX)
