@@ -77,15 +77,15 @@ def save(out: Path, name: str, pixels: Pixels, lossless: bool = True, width: int
     return file
 
 
-def ranked(gallery: Gallery, network: SegmentationNetwork) -> list[tuple[float, str, int]]:
+def ranked(source: Gallery, network: SegmentationNetwork) -> list[tuple[float, str, int]]:
     """The validation images from the worst to the best, by the network's mIoU of each and name."""
-    made, store = [], gallery.store
+    made, store = [], source.store
     with Reporter("pictures", len(store)) as reporter:
-        for group in batches_of_one_size(store, gallery.settings.active.evaluate.batch_size):
+        for group in batches_of_one_size(store, source.settings.active.evaluate.batch_size):
             samples = [store[i] for i in group]
-            found = gallery.predict(network, [s.image for s in samples])
+            found = source.predict(network, [s.image for s in samples])
             for i, sample, ids in zip(group, samples, found, strict=True):
-                miou = gallery.miou(sample.label, ids)
+                miou = source.miou(sample.label, ids)
                 if not np.isnan(miou):  # an image without a labelled pixel
                     made.append((miou, store.names[i], i))
             reporter.update(len(made))
@@ -107,77 +107,83 @@ def decided(sample: Sample, baseline: Pixels, ann: Pixels) -> tuple[float, float
     return (int(row) + 0.5) / depth.shape[0], (int(column) + 0.5) / depth.shape[1]
 
 
-def predictions(gallery: Gallery, baseline: str, ann: str) -> Iterator[dict[str, Any]]:
+def predictions(source: Gallery, baseline: str, ann: str) -> Iterator[dict[str, Any]]:
     """The best, the median and the worst image by the full network's mIoU, a dict each."""
-    one, other = gallery.network(baseline), gallery.network(ann)
-    order = ranked(gallery, other)
-    dataset = DATASETS[gallery.manifest["dataset"]]
+    one, other = source.network(baseline), source.network(ann)
+    order = ranked(source, other)
+    dataset = DATASETS[source.manifest["dataset"]]
     table = palette(len(dataset.classes), dataset.colours)
     for which, place in (("best", -1), ("median", (len(order) - 1) // 2), ("worst", 0)):
         miou, name, i = order[place]
-        sample = gallery.store[i]
-        ids, other_ids = (gallery.predict(n, [sample.image])[0] for n in (one, other))
+        sample = source.store[i]
+        ids, other_ids = (source.predict(n, [sample.image])[0] for n in (one, other))
         maps = {"truth": sample.label, "baseline": ids, "ann": other_ids}
         pictures = {what: table[values] for what, values in maps.items()}
         pictures["difference"] = differences(sample.label, ids, other_ids)
-        files = {what: save(gallery.out, f"{which}-{what}", p) for what, p in pictures.items()}
+        files = {what: save(source.out, f"{which}-{what}", p) for what, p in pictures.items()}
         present = np.unique(sample.label[sample.label < BACKGROUND]).tolist()
         yield {
             "which": which,
             "name": name,
             "index": i,
-            "miou": {"baseline": gallery.miou(sample.label, ids), "ann": miou},
-            "files": {"image": save(gallery.out, f"{which}-image", sample.image, False)} | files,
+            "miou": {"baseline": source.miou(sample.label, ids), "ann": miou},
+            "files": {"image": save(source.out, f"{which}-image", sample.image, False)} | files,
             "classes": {dataset.classes[c]: table[c].tolist() for c in present},
             "point": decided(sample, ids, other_ids),
         }
 
 
-def attention(gallery: Gallery, variant: str, image: Pixels, point: Any) -> dict[str, Any]:
+def attention(source: Gallery, variant: str, image: Pixels, point: Any) -> dict[str, Any]:
     """What the point attends to in the variant's one block: by position, and by anchor."""
-    network = gallery.network(variant)
-    shown = as_shown(as_batch([image]), gallery.settings.active.evaluate)
+    network = source.network(variant)
+    shown = as_shown(as_batch([image]), source.settings.active.evaluate)
     ((block, found),) = network_attention(network, shown, point).items()
     stem, files = f"attention-{variant}", {}
-    files["positions"] = save(gallery.out, stem, positions(image, found, point), False)
+    files["positions"] = save(source.out, stem, positions(image, found, point), False)
     sampler = attention_blocks(network)[block].sampler
     if sampler is not None and sampler.sampling != "random":
         grids = anchor_grids(image, found, sampler.pool_sizes, point)
         for n, grid in zip(sampler.pool_sizes, grids, strict=True):
-            files[str(n)] = save(gallery.out, f"{stem}-{n}", grid, False)
+            files[str(n)] = save(source.out, f"{stem}-{n}", grid, False)
     return {"variant": variant, "files": files, "keys": found.weights.shape[2]}
 
 
-def draw(gallery: Gallery) -> dict[str, Any]:
+def draw(source: Gallery) -> dict[str, Any]:
     """All pictures of the networks, and what is missing of them."""
-    settings = gallery.settings
+    settings = source.settings
     made: dict[str, Any] = {"rows": [], "attention": [], "missing": []}
     firsts = {pair: as_published(settings, pair)[:1] for pair in (BASELINE, ANN, NB, APNB, AFNB)}
     try:
         for name, pair in (("baseline", BASELINE), ("full network", ANN)):
             if not firsts[pair]:
                 raise InputError(f"params.yaml has no {name} among its variants")
-        made["rows"] = list(predictions(gallery, *firsts[BASELINE], *firsts[ANN]))
+        made["rows"] = list(predictions(source, *firsts[BASELINE], *firsts[ANN]))
     except InputError as error:
         made["missing"].append(str(error))
         return made
     median = made["rows"][1]
-    image = gallery.store[median["index"]].image
+    image = source.store[median["index"]].image
     for variant in (v for pair in (NB, APNB, AFNB) for v in firsts[pair]):
         try:
-            made["attention"].append(attention(gallery, variant, image, median["point"]))
+            made["attention"].append(attention(source, variant, image, median["point"]))
         except InputError as error:
             made["missing"].append(str(error))
     return made
 
 
+def gallery(settings: params.Params, out: Path = PICTURES) -> Gallery:
+    """Of the active profile's validation split."""
+    data = folder(settings.profile)
+    return Gallery(settings, Store(data, "val"), read_json(data / MANIFEST), out)
+
+
 def main() -> None:
     settings = params.load()
-    data, sheet = folder(settings.profile), SHEETS / f"{settings.profile}.png"
+    sheet = SHEETS / f"{settings.profile}.png"
     about: dict[str, Any] = {"profile": settings.profile, "seed": settings.seeds[0]}
     with whole_folder(PICTURES) as out:
-        if (data / MANIFEST).exists():
-            about |= draw(Gallery(settings, Store(data, "val"), read_json(data / MANIFEST), out))
+        if (folder(settings.profile) / MANIFEST).exists():
+            about |= draw(gallery(settings, out))
         else:
             how = "`dvc repro prepare`, then `dvc repro -s pictures report`"
             about |= {"rows": [], "attention": [], "missing": [f"the data are not prepared: {how}"]}

@@ -102,3 +102,11 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     made.run("git", "add", "--all")
     made.run("git", "commit", "--quiet", "--message", "start")
     return made
+
+
+@pytest.fixture(scope="session")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """reports/ as the stages make it of the committed results; not to be changed."""
+    from tests import reporting  # here, for it imports this module
+
+    return reporting.made(tmp_path_factory.mktemp("report") / "root")

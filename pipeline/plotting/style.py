@@ -62,6 +62,7 @@ def save(figure: Figure, frame: pd.DataFrame, stem: Path, source: str) -> None:
     """Write stem.svg, stem.pdf and, of the data, stem.csv; source: where they come from."""
     svg = stem.with_suffix(".svg")
     figure.savefig(svg, metadata={"Date": None, "Creator": None, "Description": source})
+    figure.set_layout_engine("none")  # as it was laid out for the first
     figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None, "Subject": source})
     plt.close(figure)
     text = svg.read_text().replace(INK, "currentColor")

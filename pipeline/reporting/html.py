@@ -38,6 +38,7 @@ def page(sections: Iterable[Section], root: Path) -> str:
     )
     environment.filters |= {
         "markdown": words,
+        "inline": lambda text: Markup(_MARKDOWN.renderInline(text)),
         "data": lambda file: data(root / file),
         "origin": line,
     }
