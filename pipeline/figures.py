@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 
 from pipeline.collect import CURVES, RESULTS
 from pipeline.common import cli, params
-from pipeline.common.files import read_json, whole_folder
+from pipeline.common.files import read_json, whole_folder, write_json
 from pipeline.common.paths import EFFICIENCY, FIGURES, NETWORKS, PUBLISHED
 from pipeline.plotting import accuracy, costs, curves, style
 from pipeline.reporting.efficiency import read as read_efficiency
+from pipeline.reporting.figures import SOURCE, inputs
 from pipeline.reporting.provenance import line, origin
 from pipeline.reporting.results import read
 
@@ -82,6 +83,7 @@ def main() -> None:
     with whole_folder(FIGURES) as folder:
         for name, frame, figure, records in (*of_runs(settings), *of_blocks()):
             style.save(figure, frame, folder / name, line(origin(records)))
+        write_json(folder / SOURCE, inputs())
     print(f"the figures are in {FIGURES}")
 
 

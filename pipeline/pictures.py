@@ -19,7 +19,7 @@ from scipy import ndimage
 from ann import SegmentationNetwork, attention_blocks, network_attention, scores
 from pipeline.common import cli, params
 from pipeline.common.cli import InputError
-from pipeline.common.files import read_json, whole_folder, write_json
+from pipeline.common.files import file_digest, read_json, whole_folder, write_json
 from pipeline.common.paths import PICTURES, RunPaths
 from pipeline.common.progress import Reporter
 from pipeline.contact_sheet import SHEETS
@@ -38,12 +38,13 @@ CENTRE = (0.5, 0.5)
 
 
 class Gallery(NamedTuple):
-    """Where the pictures come from and go to."""
+    """Where the pictures come from and go to; weights: the digests of the networks in use."""
 
     settings: params.Params
     store: Store
     manifest: dict[str, Any]
     out: Path
+    weights: dict[str, str]
 
     def network(self, variant: str) -> SegmentationNetwork:
         """The variant with the first seed."""
@@ -51,6 +52,7 @@ class Gallery(NamedTuple):
         if not paths.weights.exists():
             how = f"`dvc repro evaluate@{paths.name}`, then `dvc repro -s pictures report`"
             raise InputError(f"{paths.name} is not trained: {how}")
+        self.weights[variant] = file_digest(paths.weights)
         classes, evaluate = self.manifest["classes"], self.settings.active.evaluate
         return load(paths.weights, self.manifest["dataset"], classes, self.store.sizes, evaluate)
 
@@ -111,6 +113,8 @@ def predictions(source: Gallery, baseline: str, ann: str) -> Iterator[dict[str, 
     """The best, the median and the worst image by the full network's mIoU, a dict each."""
     one, other = source.network(baseline), source.network(ann)
     order = ranked(source, other)
+    if not order:
+        raise InputError("no image of the validation split has a labelled pixel")
     dataset = DATASETS[source.manifest["dataset"]]
     table = palette(len(dataset.classes), dataset.colours)
     for which, place in (("best", -1), ("median", (len(order) - 1) // 2), ("worst", 0)):
@@ -151,7 +155,7 @@ def attention(source: Gallery, variant: str, image: Pixels, point: Any) -> dict[
 def draw(source: Gallery) -> dict[str, Any]:
     """All pictures of the networks, and what is missing of them."""
     settings = source.settings
-    made: dict[str, Any] = {"rows": [], "attention": [], "missing": []}
+    made: dict[str, Any] = {"rows": [], "attention": [], "missing": [], "weights": source.weights}
     firsts = {pair: as_published(settings, pair)[:1] for pair in (BASELINE, ANN, NB, APNB, AFNB)}
     try:
         for name, pair in (("baseline", BASELINE), ("full network", ANN)):
@@ -174,7 +178,7 @@ def draw(source: Gallery) -> dict[str, Any]:
 def gallery(settings: params.Params, out: Path = PICTURES) -> Gallery:
     """Of the active profile's validation split."""
     data = folder(settings.profile)
-    return Gallery(settings, Store(data, "val"), read_json(data / MANIFEST), out)
+    return Gallery(settings, Store(data, "val"), read_json(data / MANIFEST), out, {})
 
 
 def main() -> None:
@@ -186,7 +190,7 @@ def main() -> None:
             about |= draw(gallery(settings, out))
         else:
             how = "`dvc repro prepare`, then `dvc repro -s pictures report`"
-            about |= {"rows": [], "attention": [], "missing": [f"the data are not prepared: {how}"]}
+            about |= {"rows": [], "missing": [f"the data are not prepared: {how}"]}
         if sheet.exists():
             pixels = np.asarray(Image.open(sheet).convert("RGB"))
             about["contact_sheet"] = save(out, "contact-sheet", pixels, False, SHEET_WIDTH)

@@ -17,7 +17,7 @@ import yaml
 from pipeline.collect import RESULTS
 from pipeline.common import cli, params
 from pipeline.common.files import read_json, whole_file, whole_folder, write_json
-from pipeline.common.paths import EFFICIENCY, NETWORKS, PUBLISHED
+from pipeline.common.paths import EFFICIENCY, FIGURES, NETWORKS, PUBLISHED
 from pipeline.common.tracking import run_name
 from pipeline.reporting import (
     classes,
@@ -233,7 +233,7 @@ def sections(folder: Path, settings: params.Params, results: Results) -> Iterato
     yield from comparison_tables(folder, settings, results, others, published)
     yield from cost_tables(folder, results, published)
     yield from figures.sections()
-    yield from pictures.sections()
+    yield from pictures.sections(settings, results)
     yield method.section(settings)
     yield deviations_table(folder, settings, published)
     yield Section("sources", "Where each number comes from", intro=SOURCES, table=sources(results))
@@ -242,8 +242,9 @@ def sections(folder: Path, settings: params.Params, results: Results) -> Iterato
 def main() -> None:
     settings = params.load()
     results = read(RESULTS, list(settings.variants))
+    drawn = figures.current(FIGURES)
     with whole_folder(REPORTS / "tables") as folder:
-        page = [figures.illustrated(s) for s in sections(folder, settings, results)]
+        page = [figures.illustrated(s, drawn) for s in sections(folder, settings, results)]
         origins = {section.name: section.origin for section in page if section.origin}
         write_json(folder / "provenance.json", origins)
     with whole_file(REPORTS / "README.md") as partial:

@@ -1,6 +1,7 @@
 """A report of the committed results, and with pictures of networks of random weights."""
 
 import contextlib
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 
 from pipeline import contact_sheet, figures, pictures, prepare, report
 from pipeline.common import checkpoint, params
+from pipeline.common.files import file_digest
 from pipeline.common.paths import RunPaths
 from pipeline.datasets import DATASETS, scene
 from tests.conftest import ROOT
@@ -39,6 +41,8 @@ def prepared(root: Path) -> Path:
 
 
 def add_weights(root: Path, variants: tuple[str, ...] = PICTURED) -> None:
+    """Networks of random weights, told by the results as those that they score."""
+    digests = {}
     with contextlib.chdir(root):
         settings = params.load()
         classes = DATASETS[settings.active.dataset].classes
@@ -48,6 +52,13 @@ def add_weights(root: Path, variants: tuple[str, ...] = PICTURED) -> None:
             state = checkpoint.build(network, len(classes)).state_dict()
             file = RunPaths(settings.profile, variant, settings.seeds[0]).weights
             checkpoint.save(file, state, network=network, classes=list(classes))
+            digests[variant, settings.seeds[0]] = file_digest(file)
+    results = root / "reports/results.jsonl"
+    lines = list(map(json.loads, results.read_text().splitlines()))
+    for line in lines:
+        if digest := digests.get((line.get("variant"), line.get("seed"))):
+            line["record"]["weights_sha256"] = digest
+    results.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def made(root: Path) -> Path:

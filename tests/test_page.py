@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import pictures, report
+from pipeline import figures, pictures, report
 from pipeline.plotting.accuracy import apart, family
 from pipeline.reporting import html
 from pipeline.reporting.figures import WORDS
@@ -54,8 +54,8 @@ def test_the_page_is_one_file_with_every_figure_and_picture(reports: Path) -> No
         if tag == "a" and not given["href"].startswith("#"):  # type: ignore[union-attr]
             assert (reports / str(given["href"])).exists()
     shown = {i["alt"] for i in images}
-    for figures in WORDS.values():
-        for name, (alternative, _) in figures.items():
+    for figure in WORDS.values():
+        for name, (alternative, _) in figure.items():
             assert alternative in shown
             assert "currentColor" in (reports / f"figures/{name}.svg").read_text()
             assert (reports / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
@@ -90,10 +90,11 @@ def test_a_report_of_nothing_says_what_is_missing_and_how_to_make_it(tmp_path: P
         report.main()
         text = (root / "reports/index.html").read_text()
         assert "There are none yet: <code>dvc repro -s pictures report</code>" in text
-        assert text.count("Not drawn yet") == sum(map(len, WORDS.values()))
+        assert text.count("Not drawn from these results yet") == sum(map(len, WORDS.values()))
         assert "<img" not in text
         assert "<strong>0</strong> of 8 claims reproduced" in text
 
+        figures.main()  # of no result
         pictures.main()  # of no network
         about = json.loads(Path("reports/pictures/pictures.json").read_text())
         assert about["rows"] == []
@@ -103,6 +104,22 @@ def test_a_report_of_nothing_says_what_is_missing_and_how_to_make_it(tmp_path: P
         report.main()
         text = (root / "reports/index.html").read_text()
         assert "Left out: baseline-0 is not trained: <code>dvc repro evaluate@baseline-0" in text
+        assert text.count("Not drawn yet") == sum(map(len, WORDS.values()))
+
+
+def test_what_was_made_of_other_results_is_not_shown(reports: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(reports.parent, root, ignore=shutil.ignore_patterns("data"))
+    lines = (root / "reports/results.jsonl").read_text().splitlines()
+    record = json.loads(lines[0])["record"]
+    changed = lines[0].replace(record["weights_sha256"], "0" * 64)
+    (root / "reports/results.jsonl").write_text("\n".join([changed, *lines[1:]]) + "\n")
+    with contextlib.chdir(root):
+        report.main()
+    text = (root / "reports/index.html").read_text()
+    assert text.count("Not drawn from these results yet") == sum(map(len, WORDS.values()))
+    assert "are of other networks than the tables: <code>dvc repro -s pictures report" in text
+    assert "<img" not in text
 
 
 def test_pictures_are_chosen_by_the_rule_and_the_same_again(tmp_path: Path) -> None:

@@ -4,13 +4,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.common.paths import FIGURES
+from pipeline.collect import CURVES, RESULTS
+from pipeline.common.files import file_digest, read_json
+from pipeline.common.paths import EFFICIENCY, FIGURES, NETWORKS, PUBLISHED
 from pipeline.reporting.sections import Figure, Section
 
 HOW = (
     "Not drawn yet, for nothing of it is measured: {}. `dvc repro -s track collect figures "
     "pictures report` draws what there is."
 )
+STALE = "Not drawn from these results yet: `dvc repro -s figures report` does."
+SOURCE = "drawn-from.json"
 # section -> figure -> its alternative text and its caption
 WORDS = {
     "ablation": {
@@ -80,11 +84,25 @@ ASPECT = {  # what a figure is of, where it is missing
 }
 
 
-def illustrated(section: Section, folder: Path = FIGURES) -> Section:
-    """The section with its figures, and a note for each that is missing."""
+def inputs() -> dict[str, str]:
+    """The digests of all that figures are drawn from."""
+    files = [RESULTS, CURVES, NETWORKS, PUBLISHED, *sorted(EFFICIENCY.glob("*.json"))]
+    return {str(file): file_digest(file) for file in files if file.exists()}
+
+
+def current(folder: Path) -> bool:
+    """Whether the figures are drawn from the very results that the tables show."""
+    file = folder / SOURCE
+    return file.exists() and read_json(file) == inputs()
+
+
+def illustrated(section: Section, drawn: bool, folder: Path = FIGURES) -> Section:
+    """The section with its figures, and a note for each that is missing; drawn: see `current`."""
     found, notes = list(section.figures), [section.notes]
     for name, (alternative, caption) in WORDS.get(section.name, {}).items():
-        if (folder / f"{name}.svg").exists():
+        if not drawn:
+            notes.append(f"*{caption}* {STALE}")
+        elif (folder / f"{name}.svg").exists():
             found.append(Figure(f"{folder.name}/{name}.svg", alternative, caption, drawn=True))
         else:
             notes.append(f"*{caption}* {HOW.format(ASPECT[name])}")

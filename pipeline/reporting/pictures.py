@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.common.files import read_json
+from pipeline.common.params import Params
 from pipeline.common.paths import PICTURES
 from pipeline.drawing.colours import RIGHT
+from pipeline.reporting.results import Results
 from pipeline.reporting.sections import Figure, Section, Strip
 
 HOW = "`dvc repro -s pictures report` draws them."
@@ -39,19 +41,23 @@ KEY = {
 BLOCKS = {"nb": "NB", "apnb": "APNB", "afnb": "AFNB"}
 
 
-def sections(folder: Path = PICTURES) -> Iterator[Section]:
+def sections(settings: Params, results: Results, folder: Path = PICTURES) -> Iterator[Section]:
     """What there is, and for what there is not a sentence each."""
     file = folder / "pictures.json"
     if not file.exists():
         yield Section("pictures", "Pictures", notes=f"There are none yet: {HOW}")
         return
     about = read_json(file)
+    if not current(about, settings, results):
+        words = f"Those in {folder} are of other networks than the tables: {HOW}"
+        yield Section("pictures", "Pictures", notes=words)
+        return
     missing = "\n".join(f"- Left out: {sentence}." for sentence in about["missing"])
     rule = RULE.format(seed=about["seed"])
     strips = tuple(_row(folder.name, row) for row in about["rows"])
     intro, notes = (rule, missing) if strips else ("", missing)
     yield Section("pictures", "Pictures", intro=intro, notes=notes, strips=strips)
-    if about["attention"]:
+    if about.get("attention"):
         row = about["rows"][1]
         strips = tuple(_attention(folder.name, row, found) for found in about["attention"])
         yield Section("attention", "What a point attends to", intro=ATTENTION, strips=strips)
@@ -59,6 +65,18 @@ def sections(folder: Path = PICTURES) -> Iterator[Section]:
         alternative = "Twelve training samples, each beside itself with its labels' colours over it"
         figure = Figure(f"{folder.name}/{sheet}", alternative, SHEET)
         yield Section("contact_sheet", "The data", figures=(figure,))
+
+
+def current(about: dict[str, Any], settings: Params, results: Results) -> bool:
+    """Whether the pictures are of this profile, and of the very networks that the tables score."""
+    scored = {
+        name: run.record.get("weights_sha256")
+        for name, runs in results.items()
+        for run in runs
+        if run.seed == about["seed"]
+    }
+    own = (about["profile"], about["seed"]) == (settings.profile, settings.seeds[0])
+    return own and all(scored.get(n) == d for n, d in about.get("weights", {}).items())
 
 
 def _css(colour: Any) -> str:
