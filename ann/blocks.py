@@ -19,7 +19,7 @@ from ann.sampling import Sampler
 
 NORMALIZATIONS = ("softmax", "rescaling", "none")
 OUTPUTS = ("concat", "residual")
-FORMS = ("fast", "plain")
+FORMS = ("fast", "plain", "fused")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class BlockOptions:
     scale: paper, none; code, the query is scaled by key_channels ** -0.5.
     zero_init: paper does not say; code, W_o starts at zero.
     bias: paper does not say; code, a bias in the convolutions before batch norm.
-    form: fast (ann.fast) or plain (ann.plain), the same block but for rounding.
+    form: fast (ann.fast) or plain (ann.plain), the same block but for rounding; fused is the fast
+        one with scaled_dot_product_attention always, which it else takes where it is faster.
     """
 
     normalization: str = "softmax"
@@ -54,6 +55,10 @@ class BlockOptions:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}"
                 )
+        if self.form == "fused" and self.normalization != "softmax":
+            raise ValueError(
+                f"normalization is {self.normalization!r}; allowed in the fused form is softmax"
+            )
 
 
 def embedding(inputs: int, outputs: int, norm: bool, bias: bool = False) -> nn.Module:

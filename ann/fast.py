@@ -23,7 +23,7 @@ from ann.maps import Map
 from ann.norm import normalize
 
 if TYPE_CHECKING:
-    from ann.blocks import NonLocalBlock
+    from ann.blocks import BlockOptions, NonLocalBlock
 
 
 def forward(block: "NonLocalBlock", x: Tensor, source: Tensor, keys: Tensor | None) -> Tensor:
@@ -97,6 +97,8 @@ def costs(n: int, s: int, k: int, v: int, c: int, fused: bool) -> dict[str, int]
 
 def cheapest(block: "NonLocalBlock", n: int, s: int, k: int, v: int) -> str:
     """The way that takes the fewest multiply-adds, of those that the block's options allow."""
+    if block.options.form == "fused":
+        return "matrix"
     cost = costs(n, s, k, v, block.output.out_channels, block.fuse is not None)
     if block.options.normalization == "softmax":
         del cost["product"]
@@ -121,7 +123,7 @@ def factors(
         front = block.fuse.get_parameter("0.weight")[:, :channels].flatten(1)
     if way == "matrix":
         folded = (weight if front is None else front @ weight).T.expand(len(query), -1, -1)
-        return attend(query, key, value, scale, options.normalization), folded
+        return attend(query, key, value, scale, options), folded
     value = value.to(weight.dtype)
     if front is not None and s > value.shape[2]:
         value = F.linear(value, front @ weight)
@@ -140,13 +142,16 @@ def similarity(query: Tensor, key: Tensor, scale: float, normalization: str) -> 
     return scores.softmax(dim=2) if normalization == "softmax" else scores
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, normalization: str) -> Tensor:
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, options: "BlockOptions"
+) -> Tensor:
     """O, (B, N, V); a softmax that is large, beside the maps as well, is never held whole."""
     value = value.to(query.dtype)
     s, width = key.shape[1], key.shape[2] + value.shape[2]
     large = is_large(query.shape[0] * query.shape[1] * s) and s > 4 * width  # else it is slower
-    if normalization != "softmax" or not (large or query.is_cuda):
-        return similarity(query, key, scale, normalization) @ value
+    fused = options.form == "fused" or large or query.is_cuda
+    if options.normalization != "softmax" or not fused:
+        return similarity(query, key, scale, options.normalization) @ value
     q, k, v = (t.to(query.dtype).contiguous()[:, None] for t in (query, key, value))
     return F.scaled_dot_product_attention(q, k, v, scale=scale)[:, 0]
 

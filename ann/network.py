@@ -4,10 +4,10 @@
                 Stage4 -> auxiliary classifier
 
 fusion: none, common (Stage5 + ReLU(BN(Conv(Stage4)))), fnb or afnb.
-context: none, nb or apnb. ANN is afnb with apnb.
+context: none, nb, apnb, or a block of the caller's. ANN is afnb with apnb.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ FUSIONS = ("none", "common", "fnb", "afnb")
 CONTEXTS = ("none", "nb", "apnb")
 ASYMMETRIC = ("afnb", "apnb")  # the blocks that sample, and so need sampling and pool_sizes
 _FUSION, _CONTEXT, _AUX = range(1, 4)  # streams of randomness, one a user
+Block = Callable[[int, BlockOptions], nn.Module]  # makes a module from maps of C channels to such
 
 # Mean and standard deviation of RGB in 0..255 that torchvision's ImageNet weights expect.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -43,6 +44,7 @@ class SegmentationNetwork(nn.Module):
     h and w are the feature map's size, the image's over the output stride; the caller resizes, with
     `align_corners`. stem, ceil_mode: see Backbone. aux_channels: of the auxiliary head; None is
     `channels`. pixels: the normalisation, one of PIXELS. options.bias is the reductions' also.
+    context: one of CONTEXTS, or what makes a module for the slot from `channels` and `options`.
     """
 
     mean: Tensor
@@ -58,7 +60,7 @@ class SegmentationNetwork(nn.Module):
         output_stride: int = 8,
         widths: Sequence[int] | None = None,
         fusion: str = "none",
-        context: str = "none",
+        context: str | Block = "none",
         sampling: str = "pyramid_average",
         pool_sizes: Sequence[int] = (1, 3, 6, 8),
         channels: int = 512,
@@ -73,7 +75,7 @@ class SegmentationNetwork(nn.Module):
         super().__init__()
         for name, value, allowed in (
             ("fusion", fusion, FUSIONS),
-            ("context", context, CONTEXTS),
+            ("context", "none" if callable(context) else context, CONTEXTS),
             ("pixels", pixels, PIXELS),
         ):
             if value not in allowed:
@@ -106,7 +108,12 @@ class SegmentationNetwork(nn.Module):
         elif fusion != "none":
             self.fusion = block(fusion, high, low, False, _FUSION)
         self.reduce = nn.Sequential(*conv_bn_relu(high, channels, 3, bias=bias))
-        self.context = None if context == "none" else block(context, channels, None, True, _CONTEXT)
+        self.context: nn.Module | None = None
+        if callable(context):
+            self.context = context(channels, options or BlockOptions())
+            self.context_dropout = Dropout2d(dropout, _CONTEXT << 8)
+        elif context != "none":
+            self.context = block(context, channels, None, True, _CONTEXT)
         self.classifier = nn.Conv2d(channels, classes, 1)
         aux_channels = aux_channels or channels
         self.aux_reduce = nn.Sequential(*conv_bn_relu(low, aux_channels, 3, bias=bias))
@@ -127,8 +134,10 @@ class SegmentationNetwork(nn.Module):
         elif self.fusion is not None:
             x = stage5 + self.fusion(stage4)
         x = self.reduce(x)
-        if self.context is not None:
+        if isinstance(self.context, NonLocalBlock):
             x = self.context(x, keys=keys)
+        elif self.context is not None:
+            x = self.context_dropout(self.context(x), keys)
         logits = self.classifier(x)
         if not self.training:
             return logits, None

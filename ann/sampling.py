@@ -20,7 +20,14 @@ from torch import Tensor, nn
 
 from ann.noise import uniform
 
-SAMPLINGS = ("random", "max", "average", "pyramid_random", "pyramid_max", "pyramid_average")
+SAMPLINGS = (
+    "random",
+    "max",
+    "average",
+    "pyramid_random",
+    "pyramid_max",
+    "pyramid_average",
+)
 
 
 def anchors(pool_sizes: Sequence[int]) -> int:
@@ -118,22 +125,23 @@ class Sampler(nn.Module):
     def boxes(self, height: int, width: int) -> Tensor:
         """(S, 4) top, bottom, left and right of what each anchor is drawn from in evaluation.
 
-        That is its bin, and for the random methods the one position that is drawn.
+        That is its bin, and for a method that picks positions the one that it picks.
         """
-        if not self.sampling.endswith("random"):
-            return self._bins(height, width)
+        if self.sampling.endswith(("average", "max")):
+            top, tall, left, wide = self._bins(height, width).T
+            return torch.stack([top, top + tall, left, left + wide], dim=1)
         places = self._places(torch.zeros(1, dtype=torch.int64), height, width)[0]
         rows, columns = places // width, places % width
         return torch.stack([rows, rows + 1, columns, columns + 1], dim=1)
 
     def _bins(self, height: int, width: int) -> Tensor:
-        """(S, 4) top, bottom, left and right of the bins of all pool sizes."""
+        """(S, 4) top, height, left and width of the bins of all pool sizes."""
         return torch.tensor(
             [
-                (*rows, *columns)
+                (top, bottom - top, left, right - left)
                 for n in self.pool_sizes
-                for rows in bins(height, n)
-                for columns in bins(width, n)
+                for top, bottom in bins(height, n)
+                for left, right in bins(width, n)
             ]
         )
 
@@ -142,10 +150,9 @@ class Sampler(nn.Module):
             noise = uniform(keys, self.stream, height * width)
             return noise.topk(anchors(self.pool_sizes), dim=1).indices
         boxes = self._bins(height, width).to(keys.device)
-        top, bottom, left, right = boxes.T
+        top, tall, left, wide = boxes.T
         u, v = uniform(keys, self.stream, 2 * len(boxes)).chunk(2, dim=1)  # (B, S) each
-        row, column = top + (u * (bottom - top)).long(), left + (v * (right - left)).long()
-        return row * width + column
+        return (top + (u * tall).long()) * width + left + (v * wide).long()
 
 
 def _gather(x: Tensor, places: Tensor) -> Tensor:

@@ -27,7 +27,13 @@ from pipeline.common.progress import Reporter
 
 LOGS = Path("logs")
 STAGE = re.compile(r"'(?:train|evaluate)@([^']+)'")
-LAST = ("track", "collect", "figures", "pictures", "report")  # what a part of the runs is enough for
+LAST = (
+    "track",
+    "collect",
+    "figures",
+    "pictures",
+    "report",
+)  # what a part of the runs is enough for
 DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
 
 

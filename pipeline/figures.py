@@ -44,7 +44,7 @@ def of_runs(settings: params.Params) -> Iterator[Drawn]:
         shown = dict.fromkeys(frame["variant"])
         return Drawn(name, frame, figure, [r.record for v in shown for r in results[v]] + [*more])
 
-    for table in settings.tables:
+    for table in accuracy.PUBLISHED:
         frame = accuracy.order(settings, results, published, table)
         if len(frame):
             yield drawn(f"order-{table}", frame, accuracy.draw_order(frame))

@@ -52,8 +52,8 @@ def jobs(settings: params.Params) -> list[Row]:
     ]
 
 
-def build(job: Row, form: str = "fast") -> SegmentationNetwork:
-    options = job["network"]["options"] | {"form": form}
+def build(job: Row, form: str | None = None) -> SegmentationNetwork:
+    options = job["network"]["options"] | ({"form": form} if form else {})
     return checkpoint.build(job["network"] | {"options": options}, job["classes"])
 
 

@@ -85,7 +85,7 @@ def ranked(source: Gallery, network: SegmentationNetwork) -> list[tuple[float, s
     with Reporter("pictures", len(store)) as reporter:
         for group in batches_of_one_size(store, source.settings.active.evaluate.batch_size):
             samples = [store[i] for i in group]
-            found = source.predict(network, [s.image for s in samples])
+            found = source.predict(network, [np.asarray(s.image) for s in samples])
             for i, sample, ids in zip(group, samples, found, strict=True):
                 miou = source.miou(sample.label, ids)
                 if not np.isnan(miou):  # an image without a labelled pixel
@@ -119,7 +119,7 @@ def predictions(source: Gallery, baseline: str, ann: str) -> Iterator[dict[str, 
     table = palette(len(dataset.classes), dataset.colours)
     for which, place in (("best", -1), ("median", (len(order) - 1) // 2), ("worst", 0)):
         miou, name, i = order[place]
-        sample = source.store[i]
+        sample = Sample(np.asarray(source.store[i].image), source.store[i].label)
         ids, other_ids = (source.predict(n, [sample.image])[0] for n in (one, other))
         maps = {"truth": sample.label, "baseline": ids, "ann": other_ids}
         pictures = {what: table[values] for what, values in maps.items()}
@@ -166,7 +166,7 @@ def draw(source: Gallery) -> dict[str, Any]:
         made["missing"].append(str(error))
         return made
     median = made["rows"][1]
-    image = source.store[median["index"]].image
+    image = np.asarray(source.store[median["index"]].image)
     for variant in (v for pair in (NB, APNB, AFNB) for v in firsts[pair]):
         try:
             made["attention"].append(attention(source, variant, image, median["point"]))

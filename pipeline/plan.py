@@ -25,10 +25,6 @@ PASSES = 3  # a forward pass, and a backward pass of twice its operations
 FLOAT = 4  # bytes of a weight, of its gradient and of each of its optimizer's values
 
 
-SIZES = {"cityscapes": (1024, 2048), "camvid": (360, 480)}  # height, width of every image
-MEAN_SIZES = {"ade20k": (512, 683), "pascal_context": (375, 500)}  # our estimates
-
-
 class Data(NamedTuple):
     """A dataset as published; the size is every image's, or a mean that is only an estimate."""
 
@@ -50,9 +46,9 @@ def data_of(settings: params.Params, profile: str) -> Data:
     if settings.embedded if active else drawn:
         scene = settings.scene
         return Data(scene.train, scene.val, scene.height, scene.width)
-    name = settings.profiles[profile].dataset
-    published, size = datasets.DATASETS[name].published, (SIZES | MEAN_SIZES)[name]
-    return Data(published["train"], published["val"], *size, exact=name in SIZES)
+    dataset = datasets.DATASETS[settings.profiles[profile].dataset]
+    images = dataset.published
+    return Data(images["train"], images["val"], *dataset.size, exact=not dataset.sizes_differ)
 
 
 def count(settings: params.Params) -> dict[str, Row]:

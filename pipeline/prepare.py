@@ -3,33 +3,30 @@
     python -m pipeline.prepare
 
 Writes data/prepared/<profile>: the splits (pipeline.inputs.store) and manifest.json with counts, a
-digest of the content and the class histogram. An interrupted run goes on where it was.
+digest of the content and the class histogram. All is checked before anything is decoded. An
+interrupted run goes on where it was.
 """
 
 import errno
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader
 
 from pipeline.common import cli, params
 from pipeline.common.cli import InputError
 from pipeline.common.files import digest, write_json
 from pipeline.common.progress import Reporter
-from pipeline.datasets import BACKGROUND, DATASETS, IGNORE, SPLITS, Dataset, Pair, Sample
+from pipeline.datasets import BACKGROUND, DATASETS, IGNORE, SPLITS, Dataset, Pair
 from pipeline.datasets.files import check_root, several
-from pipeline.datasets.reading import read, sample_digest
 from pipeline.inputs.store import Reference, Writer, write_references
 from pipeline.preparing import space
 from pipeline.preparing.journal import CONTENT, Entry, Journal, partial_folder, signature
+from pipeline.preparing.samples import checked, decoded
 
 MANIFEST = "manifest.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-Checked = tuple[Entry, Sample | None] | InputError
 
 
 def folder(profile: str) -> Path:
@@ -43,28 +40,16 @@ def prepare(dataset: Dataset, root: Path, out: Path, decode: bool = True) -> dic
     pairs = {split: dataset.pairs(root, split) for split in SPLITS}
     _refuse_swapped(dataset, root, pairs)
     with partial_folder(out, signature(dataset, root, pairs, decode)) as partial:
-        journals = {split: Journal(partial, split, decode) for split in SPLITS}
-        problems: list[str] = []
-        try:
-            if decode:
-                left = [p for s in SPLITS for p in pairs[s][len(journals[s].entries) :]]
-                space.require(left, partial)
-            for split, journal in journals.items():
-                problems += _fill(dataset, pairs[split], split, journal, partial / CONTENT, decode)
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            raise InputError(f"{partial}: the disk is full; make room and run it again") from None
-        finally:
-            for journal in journals.values():
-                journal.close()
-        if problems:
-            raise several(problems, "bad files")
-        if not decode:
-            for split, journal in journals.items():
-                samples = _references(pairs[split], journal.entries, root)
+        if decode:
+            space.require([p for listed in pairs.values() for p in listed], partial / CONTENT)
+        entries = _entries(dataset, pairs, partial, decode=False)
+        if decode:
+            entries = _entries(dataset, pairs, partial, decode=True)
+        else:
+            for split in SPLITS:
+                samples = _references(pairs[split], entries[split], root)
                 write_references(partial / CONTENT, split, dataset.name, str(root), samples)
-        manifest = _manifest(dataset, {s: journal.entries for s, journal in journals.items()})
+        manifest = _manifest(dataset, entries)
         write_json(partial / CONTENT / MANIFEST, manifest)
     return manifest
 
@@ -78,21 +63,42 @@ def _refuse_swapped(dataset: Dataset, root: Path, pairs: Mapping[str, Sequence[P
         )
 
 
+def _entries(
+    dataset: Dataset, pairs: Mapping[str, list[Pair]], partial: Path, decode: bool
+) -> dict[str, list[Entry]]:
+    """Check, or decode, what the journals in `partial` do not have yet; returns all there is."""
+    journals = {split: Journal(partial, split, decode) for split in SPLITS}
+    problems: list[str] = []
+    try:
+        for split, journal in journals.items():
+            problems += _fill(dataset, pairs[split], split, journal, partial / CONTENT, decode)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise InputError(f"{partial}: the disk is full; make room and run it again") from None
+    finally:
+        for journal in journals.values():
+            journal.close()
+    if problems:
+        raise several(problems, "bad files")
+    return {split: journal.entries for split, journal in journals.items()}
+
+
 def _fill(
     dataset: Dataset, pairs: list[Pair], split: str, journal: Journal, out: Path, decode: bool
 ) -> list[str]:
-    """Check what the journal does not have yet, and decode it into `out`; returns the problems."""
-    done = len(journal.entries)
+    """One split of _entries; decoded samples go to `out`. Returns the problems."""
+    done, title = len(journal.entries), f"{'decode' if decode else 'check'} {split}"
     if done:
-        print(f"prepare {split}: goes on after {done} of {len(pairs)}", flush=True)
+        print(f"{title}: goes on after {done} of {len(pairs)}", flush=True)
     problems: list[str] = []
     writer = Writer(out, split, [entry[:3] for entry in journal.entries]) if decode else None
-    with Reporter(f"prepare {split}", len(pairs), done) as reporter:
-        for number, found in enumerate(_checked(dataset, pairs[done:], decode), done + 1):
-            if isinstance(found, InputError):
-                problems.append(str(found))
+    with Reporter(title, len(pairs), done) as reporter:
+        found = decoded if decode else checked  # its result has no name, so an interrupt ends it
+        for number, (entry, sample) in enumerate(found(dataset, pairs[done:]), done + 1):
+            if isinstance(entry, InputError):
+                problems.append(str(entry))
             elif not problems:  # else it is refused anyway
-                entry, sample = found
                 if writer and sample:
                     writer.add(entry.name, sample)
                 journal.add(entry)
@@ -100,45 +106,6 @@ def _fill(
     if writer:
         writer.close()
     return problems
-
-
-class _Checks(torch.utils.data.Dataset[Checked]):
-    """The pairs, each read when asked for; its pixels only if they are to be kept."""
-
-    def __init__(self, dataset: Dataset, pairs: list[Pair], keep: bool) -> None:
-        self.dataset, self.pairs, self.keep = dataset, pairs, keep
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, i: int) -> Checked:
-        pair = self.pairs[i]
-        try:
-            sample = read(pair, self.dataset)
-        except InputError as error:
-            return error
-        counts = np.bincount(sample.label.ravel(), minlength=256)
-        counted = [[i, int(counts[i])] for i in np.flatnonzero(counts).tolist()]
-        height, width = sample.label.shape
-        entry = Entry(pair.name, height, width, sample_digest(pair.name, sample), counted)
-        return entry, sample if self.keep else None
-
-
-def _checked(dataset: Dataset, pairs: list[Pair], keep: bool) -> Iterator[Checked]:
-    """The pairs in their order, read side by side."""
-    return iter(
-        DataLoader(
-            _Checks(dataset, pairs, keep),
-            batch_size=None,
-            collate_fn=_as_it_is,  # pixels go through pipes: shared memory may be small
-            num_workers=os.cpu_count() or 1,  # processes, for the decoder holds Python's lock
-            prefetch_factor=4,
-        )
-    )
-
-
-def _as_it_is(checked: Any) -> Any:
-    return checked
 
 
 def _references(pairs: list[Pair], entries: list[Entry], root: Path) -> list[Reference]:

@@ -20,6 +20,7 @@ from pipeline.common.files import read_json, whole_file, whole_folder, write_jso
 from pipeline.common.paths import EFFICIENCY, FIGURES, NETWORKS, PUBLISHED
 from pipeline.common.tracking import run_name
 from pipeline.reporting import (
+    beyond,
     classes,
     comparisons,
     deviations,
@@ -111,18 +112,16 @@ def paper_tables(
 ) -> Iterator[Section]:
     """Write the paper's tables, and beside each the comparison of every two of its rows."""
     for name in settings.tables:
+        if name == "beyond":  # the paper has no such table
+            continue
         make = tables.ablation if name == "ablation" else tables.sampling
         rows = settings.tables[name]
-        frame, couples = make(settings, results, published, failed), pairs.table(results, rows)
+        frame = make(settings, results, published, failed)
         origin = provenance.origin(r.record for row in rows for r in results[row])
         rank, counts = tables.rank(settings, name, frame, results), verdicts.counts(frame)
         headline = verdicts.headline(name, frame)
         words = f"{headline} {verdicts.order_note(rank)}\n\n{verdicts.rule(settings, name)}"
-        apart = pairs.separation(couples)
-        if len(couples):
-            tables.write(couples, folder / f"{name}_pairs", pairs.NOTE, origin, pairs.shown)
-            apart += f" Each pair: [{name}_pairs.md](tables/{name}_pairs.md)."
-        body = f"{words}\n\n{apart}"
+        body = f"{words}\n\n{separation(folder, name, results, rows, origin)}"
         under = [body.replace("](tables/", "]("), READING, verdicts.interval_note(frame["n"])]
         notes = "\n\n".join(filter(None, [*under, DAGGER_NOTE, comparable_note(settings)]))
         table = tables.write(frame, folder / name, notes, origin)
@@ -138,6 +137,18 @@ def paper_tables(
         )
     intervals = verdicts.interval_note(map(len, results.values()))
     yield Section("reading", notes=f"{READING} {DAGGER_NOTE}\n\n{intervals}")
+
+
+def separation(
+    folder: Path, name: str, results: Results, rows: list[str], origin: provenance.Origin
+) -> str:
+    """Write the comparison of every two rows of a table; returns how many are told apart."""
+    couples = pairs.table(results, rows)
+    words = pairs.separation(couples)
+    if len(couples):
+        tables.write(couples, folder / f"{name}_pairs", pairs.NOTE, origin, pairs.shown)
+        words += f" Each pair: [{name}_pairs.md](tables/{name}_pairs.md)."
+    return words
 
 
 def imported_table(
@@ -216,6 +227,21 @@ def deviations_table(folder: Path, settings: params.Params, published: dict[str,
     return Section("deviations", "Deviations", table=table, notes=words)
 
 
+def beyond_table(
+    folder: Path, settings: params.Params, results: Results, failed: list[Failure]
+) -> Section:
+    """Write the table of blocks beyond the paper's."""
+    networks, rows = read_json(NETWORKS) if NETWORKS.exists() else None, settings.tables["beyond"]
+    records = [r.record for row in rows for r in results[row]]
+    origin = provenance.origin([*records, *([networks] if networks else [])])
+    frame = beyond.table(settings, results, failed, networks)
+    apart = separation(folder, "beyond", results, rows, origin)
+    body = f"{apart}\n\n{beyond.NOTE}"
+    notes = "\n\n".join([body.replace("](tables/", "]("), verdicts.interval_note(frame["n"])])
+    table = tables.write(frame, folder / "beyond", notes, origin, beyond.shown)
+    return Section("beyond", "Beyond the paper", table=table, notes=body, origin=origin)
+
+
 def sections(folder: Path, settings: params.Params, results: Results) -> Iterator[Section]:
     """The page from top to bottom; writes the tables' files on the way."""
     published, others = yaml.safe_load(PUBLISHED.read_text()), read_imported(RESULTS)
@@ -231,6 +257,8 @@ def sections(folder: Path, settings: params.Params, results: Results) -> Iterato
     if settings.checkpoints:
         yield imported_table(folder, settings, others, published)
     yield from comparison_tables(folder, settings, results, others, published)
+    if "beyond" in settings.tables:
+        yield beyond_table(folder, settings, results, failed)
     yield from cost_tables(folder, results, published)
     yield from figures.sections()
     yield from pictures.sections(settings, results)

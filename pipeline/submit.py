@@ -27,7 +27,7 @@ from pipeline.common.paths import RunPaths
 from pipeline.common.progress import Reporter
 from pipeline.datasets import DATASETS, Dataset
 from pipeline.datasets.base import Pixels
-from pipeline.datasets.files import header, read_image
+from pipeline.datasets.files import ImageFile, header
 from pipeline.inputs.store import Store
 from pipeline.prepare import folder
 from pipeline.scoring.predict import as_batch, batches_of_one_size, load, predict
@@ -64,7 +64,7 @@ def unlabelled(dataset: Dataset, root: Path) -> Source:
     if not files:
         raise InputError(f"{root}: the test split is empty; {dataset.download}")
     sizes = [header(file).size[::-1] for _, file in files]
-    return Source(sizes, (([name], as_batch([read_image(file)])) for name, file in files))
+    return Source(sizes, (([name], as_batch([ImageFile(file)])) for name, file in files))
 
 
 def add(archive: ZipFile, name: str, values: Pixels) -> None:

@@ -34,6 +34,14 @@ class Clone:
         assert (done.returncode == 0) == ok, f"{command} returned {done.returncode}:\n{told}"
         return told
 
+    def commit(self) -> None:
+        """Make it a repository with one commit."""
+        self.run("git", "init", "--quiet")
+        self.run("git", "config", "user.email", "test@example.org")
+        self.run("git", "config", "user.name", "test")
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", "start")
+
     def edit(self, old: str, new: str) -> None:
         """Replace text in params.yaml."""
         file = self.path / "params.yaml"
@@ -68,10 +76,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """What git tracks or would track, committed to a new repository."""
-    path = tmp_path_factory.mktemp("clone")
+def copy_tracked(path: Path) -> Clone:
+    """What git tracks or would track, but for dvc.lock."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -85,6 +91,14 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, path / name)
     (path / "dvc.lock").unlink(missing_ok=True)
+    return Clone(path)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone with small settings, committed to a new repository."""
+    path = tmp_path_factory.mktemp("clone")
+    made = copy_tracked(path)
     file = path / "params.yaml"
     settings = small(yaml.safe_load(file.read_text()))
     settings["profiles"] = {name: settings["profiles"][name] for name in ("embedded", "camvid")}
@@ -95,12 +109,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     once = text.replace(f"      - variants\n{output}", output)  # not again for each new variant
     assert once != text
     stages.write_text(once)
-    made = Clone(path)
-    made.run("git", "init", "--quiet")
-    made.run("git", "config", "user.email", "test@example.org")
-    made.run("git", "config", "user.name", "test")
-    made.run("git", "add", "--all")
-    made.run("git", "commit", "--quiet", "--message", "start")
+    made.commit()
     return made
 
 

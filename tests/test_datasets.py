@@ -1,6 +1,8 @@
 """The datasets in their published layouts, and every kind of bad file."""
 
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,9 +15,11 @@ from scipy.io import loadmat, savemat
 
 from pipeline.common.cli import InputError
 from pipeline.datasets import BACKGROUND, DATASETS, IGNORE, UNKNOWN, Dataset, Pair
+from pipeline.inputs.loader import Numbered, batches
 from pipeline.inputs.store import Store
 from pipeline.prepare import prepare
-from tests.trees import TREES, image, label, pascal_context
+from tests.test_inputs import RECIPE
+from tests.trees import TREES, image, label, pascal_context, png
 
 FORMS = {**TREES, "pascal_context png": partial(pascal_context, form="png")}
 PNG_LABELS = [name for name in FORMS if name != "pascal_context"]
@@ -115,6 +119,21 @@ def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
+def flip(file: Path) -> None:
+    """One bit of the pixels' data, which still decode."""
+    content = bytearray(file.read_bytes())
+    content[content.index(b"IDAT") + 60] ^= 1
+    file.write_bytes(content)
+
+
+def repack(file: Path, data: bytes | None) -> None:
+    """A PNG of right checksums, with other data for its pixels, or none."""
+    width, height = Image.open(file).size
+    start = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = [] if data is None else [(b"IDAT", zlib.compress(data))]
+    file.write_bytes(png((b"IHDR", start), *pixels, (b"IEND", b"")))
+
+
 def regrey(file: Path, mode: str) -> None:
     """The same label values in another kind of PNG."""
     values = np.asarray(Image.open(file))
@@ -152,9 +171,15 @@ BAD_PNG: dict[str, tuple[Callable[[Pair], object], str]] = {
     "16 bits": (lambda p: regrey(p.label, "I;16"), "{label}: a 16-bit image; allowed are 8-bit"),
     "RGBA": (lambda p: regrey(p.label, "RGBA"), "{label}: an RGBA image; allowed are 8-bit"),
     "palette": (lambda p: regrey(p.label, "P"), "{label}: a palette image; allowed are 8-bit grey"),
+    "flipped label": (lambda p: flip(p.label), "{label}: cannot be read "),
+}
+BAD_PNG_IMAGE: dict[str, tuple[Callable[[Pair], object], str]] = {
+    "flipped image": (lambda p: flip(p.image), "{image}: cannot be read (broken PNG"),
+    "no pixels": (lambda p: repack(p.image, None), "{image}: cannot be read (cannot load this"),
 }
 CASES = [(form, kind) for form in FORMS for kind in BAD]
 CASES += [(form, kind) for form in PNG_LABELS for kind in BAD_PNG]
+CASES += [(form, kind) for form in ("cityscapes", "camvid") for kind in BAD_PNG_IMAGE]
 CASES.remove(("pascal_context png", "palette"))  # as others ship them
 
 
@@ -162,11 +187,26 @@ CASES.remove(("pascal_context png", "palette"))  # as others ship them
 def test_a_bad_file_is_refused_by_its_name(form: str, kind: str, tmp_path: Path) -> None:
     dataset, root = make(form, tmp_path)
     pair = dataset.pairs(root, "train")[1]
-    spoil, sentence = (BAD | BAD_PNG)[kind]
+    spoil, sentence = (BAD | BAD_PNG | BAD_PNG_IMAGE)[kind]
     spoil(pair)
     told = refusal(dataset, root)
     assert sentence.format(image=pair.image, label=pair.label) in told
     assert told.startswith("1 ")
+    assert not list(tmp_path.rglob("*.bin"))  # nothing was decoded before
+
+
+def test_a_png_that_only_its_decoder_finds_bad_is_named(tmp_path: Path) -> None:
+    dataset, root = make("camvid", tmp_path)
+    file = dataset.pairs(root, "train")[1].image
+    repack(file, bytes(600))
+    sentence = f"{file}: cannot be read (pyspng: could not decode image: IDAT stream too short)"
+    assert sentence in refusal(dataset, root)
+    prepare(dataset, root, tmp_path / "files", decode=False)
+    samples = Numbered(Store(tmp_path / "files", "train"), RECIPE, 0)
+    for workers in (0, 1):
+        with pytest.raises(InputError) as caught:
+            list(batches(samples, batch_size=3, start=0, stop=1, workers=workers))
+        assert str(caught.value) == f"{sentence}; fetch it again"
 
 
 @pytest.mark.parametrize(

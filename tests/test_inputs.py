@@ -1,5 +1,7 @@
 """Augmentation and the order of the samples are pure functions of (seed, iteration, slot)."""
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,17 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
+from pipeline.common.cli import InputError
 from pipeline.common.params import Augment, Distortion
 from pipeline.datasets import IGNORE
-from pipeline.datasets.base import BACKGROUND, Sample
+from pipeline.datasets.base import BACKGROUND, Sample, Unread
+from pipeline.datasets.files import ImageFile
 from pipeline.inputs.augment import augment
 from pipeline.inputs.colour import distort
 from pipeline.inputs.loader import Batch, Numbered, batches, sample_index
 from pipeline.inputs.store import Store, Writer
+from tests.trees import image as image_file
+from tests.trees import png
 
 STILL = Augment(
     min_side=None,
@@ -108,6 +114,15 @@ def picture(size: tuple[int, int]) -> Sample:
     return Sample(image, rng.integers(0, 19, size).astype(np.uint8))
 
 
+def interlaced(pixels: np.ndarray) -> bytes:
+    """An interlaced PNG (Adam7), which Pillow reads and does not write."""
+    grid = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2))
+    passes = [pixels[y::down, x::across] for y, x, down, across in (*grid, (1, 0, 2, 1))]
+    rows = b"".join(b"\0" + row.tobytes() for part in passes for row in part)
+    start = struct.pack(">IIBBBBB", *pixels.shape[1::-1], 8, 2, 0, 0, 1)
+    return png((b"IHDR", start), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+
+
 def test_window_first_equals_resize_then_crop() -> None:
     sample, crop = picture((192, 320)), (70, 80)  # sizes of whole steps, so that all is exact
     recipe = STILL.model_copy(update={**MOVED, "crop": crop})
@@ -134,6 +149,38 @@ def test_window_first_equals_resize_then_crop() -> None:
         assert np.array_equal(result.label, whole[top : top + 70, left : left + 80])
         whole_steps.add(steps)
     assert len(whole_steps) > 30
+
+
+@pytest.mark.parametrize("form", ["png", "interlaced png", "grey png", "jpg"])
+def test_a_file_gives_the_crops_of_its_pixels(form: str, tmp_path: Path) -> None:
+    file, sample = tmp_path / f"image.{form.split()[-1]}", picture((192, 320))
+    image = Image.fromarray(sample.image).convert("L" if "grey" in form else "RGB")
+    if form == "interlaced png":
+        file.write_bytes(interlaced(sample.image))
+    else:
+        image.save(file)
+    pixels = np.asarray(Image.open(file).convert("RGB"))
+    share = {"max_class_share": 0.05, "min_side": 150}
+    for recipe in (RECIPE, RECIPE.model_copy(update={"crop": (150, 60), **share}), STILL):
+        for seed in range(20):
+            decoded, read = (
+                augment(each, recipe, np.random.default_rng(seed))
+                for each in (Sample(pixels, sample.label), Unread(ImageFile(file), sample.label))
+            )
+            assert all(map(np.array_equal, decoded, read))
+
+
+def test_a_png_is_decoded_down_to_the_last_row_asked_for(tmp_path: Path) -> None:
+    file = image_file(tmp_path / "image.png", (256, 256))
+    whole = np.asarray(ImageFile(file))
+    assert np.array_equal(ImageFile(file)[3:300, 5:9], whole[3:, 5:9])
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) * 3 // 4])
+    lost = ImageFile(file)
+    assert np.array_equal(lost[3:100, 5:9], whole[3:100, 5:9])
+    for last in (250, 256, 300, None):
+        with pytest.raises(InputError, match="end of stream"):
+            lost[3:last, 5:9]
 
 
 def test_the_shorter_side_is_resized_first() -> None:

@@ -140,7 +140,7 @@ def test_unknown_parts_are_refused() -> None:
         ({"backbone": "small"}, "widths is None; allowed are four for small"),
         ({"backbone": "resnet18", "widths": WIDTHS}, "none for others"),
         ({"backbone": "small", "fusion": "sum"}, "fusion is 'sum'; allowed are none"),
-        ({"backbone": "small", "context": "ppm"}, "context is 'ppm'"),
+        ({"backbone": "small", "context": "dnl"}, "context is 'dnl'; allowed are none, nb, apnb"),
         ({"backbone": "small", "pixels": "bgr"}, "pixels is 'bgr'; allowed are imagenet, caffe"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -10,13 +10,14 @@ import yaml
 from pydantic import ValidationError
 
 import ann
-from pipeline.common import params
+from pipeline.common import contexts, params
 from pipeline.common.cli import InputError
 from pipeline.datasets import DATASETS
 
 ROOT = Path(__file__).parents[1]
 GOOD = yaml.safe_load((ROOT / "params.yaml").read_text())
 TRAIN = "profiles.embedded.train"
+CONTEXTS = "profiles.embedded.network.contexts"
 EVALUATE = "profiles.camvid.evaluate"
 
 
@@ -74,9 +75,21 @@ def test_every_shipped_profile_is_valid(profile: str, tmp_path: Path) -> None:
         ("variants.nb.pool_sizes", [1], "variants.nb.pool_sizes is [1]; allowed only with afnb"),
         ("variants.random15.pool_sizes", [3, 6], "random sampling takes one size"),
         ("variants.apnb.sampling", "mean", "variants.apnb.sampling is 'mean'; allowed is 'random'"),
-        ("variants.apnb.context", "ppm", "variants.apnb.context is 'ppm'; allowed is 'none', 'nb'"),
+        (
+            "variants.ppm.context",
+            "pmp",
+            "variants.ppm.context is 'pmp'; allowed are none, nb, apnb,",
+        ),
+        ("variants.nb.settings", {"width": 3}, "variants.nb.settings is {'width': 3}; none, nb, a"),
+        (f"{CONTEXTS}.dnl", {}, f"{CONTEXTS}.dnl is no file of contexts/; allowed are aspp, cri"),
+        (
+            "variants.nb_fused.options.normalization",
+            "none",
+            "options.form is 'fused'; allowed with the normalization 'none' are fast, plain",
+        ),
         ("variants.apnb.backbone", "vgg", "variants.apnb.backbone is 'vgg'; allowed is 'small'"),
         ("variants.2big", {"fusion": "none", "context": "nb"}, "a letter first"),
+        ("tables.beyond", [], "tables.beyond is []; "),
         ("tables.ablation", ["base"], "tables.ablation lists 'base'; allowed are baseline, nb"),
         ("profiles.embedded.network.stem", "deep", "it has the plain stem and no weights"),
         (
@@ -220,10 +233,10 @@ def test_a_training_uses_exactly_the_values_that_its_stage_depends_on() -> None:
 
 def test_the_schema_names_what_the_library_has() -> None:
     """The schema repeats the names, for importing the library takes seconds."""
+    assert contexts.PAPERS == ann.CONTEXTS
     for literal, names in (
         (params.Backbone, ann.BACKBONES),
         (params.Fusion, ann.FUSIONS),
-        (params.Context, ann.CONTEXTS),
         (params.Sampling, ann.SAMPLINGS),
         (params.Stem, ann.STEMS),
         (params.Pixels, tuple(ann.PIXELS)),
@@ -234,4 +247,5 @@ def test_the_schema_names_what_the_library_has() -> None:
     fields = params.Options.model_fields
     assert get_args(fields["normalization"].annotation) == ann.NORMALIZATIONS
     assert get_args(fields["output"].annotation) == ann.OUTPUTS
+    assert get_args(fields["form"].annotation) == ann.FORMS
     assert set(fields) | {"form"} == set(ann.BlockOptions.__dataclass_fields__)

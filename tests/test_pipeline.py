@@ -9,6 +9,7 @@ import os
 import re
 from itertools import pairwise
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 
 import numpy as np
 import pandas as pd
@@ -79,6 +80,18 @@ def test_one_command_makes_everything(clone: Clone) -> None:
     miou = table.set_index("variant").loc["ann", "miou"]
     assert abs(by_class.loc["mean", "ann"] - miou) < 1e-3
     assert clone.run("dvc", "status").strip() == "Data and pipelines are up to date."
+
+
+def test_what_git_keeps_renders_the_reports_without_data_or_weights(
+    clone: Clone, tmp_path: Path
+) -> None:
+    left_out = ignore_patterns("data", "runs", "weights", "cache", "mlflow.db*")
+    bare = Clone(copytree(clone.path, tmp_path / "bare", ignore=left_out))
+    before = {f: f.read_bytes() for f in bare.path.rglob("reports/**/*") if f.is_file()}
+    (bare.path / "pipeline/reporting/__init__.py").write_text('"""Changed."""\n')
+    told = bare.run("dvc", "repro", "--allow-missing")
+    assert stages_run(told) == {"report"}
+    assert {f: f.read_bytes() for f in before} == before
 
 
 def test_a_second_time_does_nothing(clone: Clone) -> None:

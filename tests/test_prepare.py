@@ -6,9 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import psutil
@@ -17,10 +21,10 @@ import pytest
 from pipeline import prepare as stage
 from pipeline.common.cli import InputError
 from pipeline.common.files import read_json
-from pipeline.datasets import DATASETS
+from pipeline.datasets import DATASETS, Dataset, Pair
 from pipeline.inputs.store import Store, Writer
 from pipeline.prepare import prepare
-from pipeline.preparing import journal
+from pipeline.preparing import journal, samples
 from tests.conftest import ROOT
 from tests.trees import TREES, camvid, image, label
 
@@ -31,7 +35,8 @@ def content(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
+@pytest.mark.parametrize("decode", [True, False])
+def test_the_digest_is_of_the_content(decode: bool, tmp_path: Path) -> None:
     digests = []
     for step in range(4):
         root = camvid(tmp_path / f"source{step}")
@@ -40,15 +45,21 @@ def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
         if step == 3:
             for folder in ("val", "valannot"):
                 (root / folder / "0001TP_000002.png").rename(root / folder / "0001TP_000009.png")
-        digests.append(prepare(CAMVID, root, tmp_path / f"out{step}")["digest"])
+        digests.append(prepare(CAMVID, root, tmp_path / f"out{step}", decode)["digest"])
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
+
+
+def pop_digests(manifest: dict[str, Any]) -> set[str]:
+    return {told.pop("digest") for told in (manifest, *manifest["splits"].values())}
 
 
 @pytest.mark.parametrize("name", TREES)
 def test_undecoded_samples_are_the_decoded_ones(name: str, tmp_path: Path) -> None:
     dataset, root = DATASETS[name], TREES[name](tmp_path / "source")
     manifests = [prepare(dataset, root, tmp_path / str(d), decode=d) for d in (True, False)]
+    pixels, files = (pop_digests(told) for told in manifests)
+    assert pixels.isdisjoint(files)
     assert manifests[0] == manifests[1]
     assert sorted(content(tmp_path / "False")) == ["manifest.json", "train.json", "val.json"]
     for split in ("train", "val"):
@@ -56,7 +67,7 @@ def test_undecoded_samples_are_the_decoded_ones(name: str, tmp_path: Path) -> No
         assert (decoded.names, decoded.sizes) == (published.names, published.sizes)
         for i in range(len(decoded)):
             for a, b in zip(decoded[i], published[i], strict=True):
-                assert a.dtype == b.dtype == np.uint8
+                assert np.asarray(a).dtype == np.asarray(b).dtype == np.uint8
                 assert np.array_equal(a, b)
 
 
@@ -137,8 +148,12 @@ def test_a_disk_that_fills_up_is_told_and_loses_nothing(
         prepare(CAMVID, root, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     monkeypatch.undo()
+    left = SimpleNamespace(free=4 * 72 * 80 * 4)  # room for what is not there yet
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: left)
     prepare(CAMVID, root, tmp_path / "out")
-    assert "prepare train: goes on after 2 of 3" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "6 images to decode need 0.1 MB more; " in told
+    assert "decode train: goes on after 2 of 3" in told
 
 
 # Kills itself without warning after `count` lines of the journals, as kill -9 would.
@@ -169,35 +184,80 @@ def killed(root: Path, out: Path, count: int, decode: bool = True) -> None:
     assert not out.exists()
 
 
-@pytest.mark.parametrize(("count", "decode"), [(2, True), (4, True), (4, False)])
+@pytest.mark.parametrize(
+    ("count", "decode", "told"),
+    [
+        (
+            8,
+            True,
+            [
+                "check train: goes on after 3",
+                "check val: goes on after 3",
+                "decode train: goes on after 2",
+            ],
+        ),
+        (
+            10,
+            True,
+            [
+                "check train: goes on after 3",
+                "check val: goes on after 3",
+                "decode train: goes on after 3",
+                "decode val: goes on after 1",
+            ],
+        ),
+        (4, False, ["check train: goes on after 3", "check val: goes on after 1"]),
+    ],
+)
 def test_a_killed_run_goes_on_and_ends_the_same(
-    count: int, decode: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    count: int, decode: bool, told: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = camvid(tmp_path / "source")
     prepare(CAMVID, root, tmp_path / "whole", decode)
     killed(root, tmp_path / "out", count, decode)
     capsys.readouterr()
     prepare(CAMVID, root, tmp_path / "out", decode)
-    told = capsys.readouterr().out
-    assert f"prepare train: goes on after {min(count, 3)} of 3" in told
-    assert ("prepare val: goes on after 1 of 3" in told) == (count == 4)
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if "goes on" in line] == [f"{line} of 3" for line in told]
     assert content(tmp_path / "out") == content(tmp_path / "whole")
     assert sorted(f.name for f in tmp_path.iterdir()) == ["out", "source", "whole"]
 
 
-def interrupt(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch, count: int = 2) -> None:
-    """As killed, in this process."""
-    add = journal.Journal.add
+def interrupt(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As killed, in this process, after two decoded samples."""
+    left, add = [6 + 2], journal.Journal.add
 
     def dying(self: journal.Journal, entry: journal.Entry) -> None:
-        if len(self.entries) == count:
+        if left[0] == 0:
             raise KeyboardInterrupt
+        left[0] -= 1
         add(self, entry)
 
     with monkeypatch.context() as patch:
         patch.setattr(journal.Journal, "add", dying)
         with pytest.raises(KeyboardInterrupt):
             prepare(CAMVID, root, out)
+
+
+def test_an_interrupt_ends_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, check, threads = camvid(tmp_path / "source"), samples._check, threading.active_count()
+    for i in range(30):
+        image(root / f"train/{i}.png", (4, 4))
+        label(root / f"trainannot/{i}.png", 12, (4, 4))
+
+    def slow(dataset: Dataset, pair: Pair) -> samples.Found:
+        time.sleep(0.1)
+        return check(dataset, pair)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(samples, "_check", slow)
+    monkeypatch.setattr(journal.Journal, "add", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:  # it is kept, as while a stage ends
+        prepare(CAMVID, root, tmp_path / "out", decode=False)
+    assert caught.tb
+    assert threading.active_count() == threads
 
 
 def longer(file: Path) -> None:
@@ -238,7 +298,7 @@ def test_lost_bytes_are_written_again(
             os.truncate(file, length if filled else size)
             capsys.readouterr()
             prepare(CAMVID, root, tmp_path / "out")
-            assert ("goes on after 1 of 3" in capsys.readouterr().out) == (size > one)
+            assert ("decode train: goes on after 1 of 3" in capsys.readouterr().out) == (size > one)
             assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 

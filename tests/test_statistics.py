@@ -61,7 +61,8 @@ def test_the_probability_of_improvement_counts_pairs_of_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shift", "seeds"), [(0.5, 34), (0.8, 15), (1.0, 10), (-1.0, 10), (0.2, math.inf), (50, 2)]
+    ("shift", "seeds"),
+    [(0.5, 34), (0.8, 15), (1.0, 10), (-1.0, 10), (0.2, math.inf), (50, 2), (-50, 2)],
 )
 def test_seeds_needed_are_the_textbooks(shift: float, seeds: float) -> None:
     assert st.seeds_needed([shift - 1, shift, shift + 1]) == seeds  # standard deviation 1

@@ -1,5 +1,7 @@
 """Small trees of files in each dataset's published layout, large enough to train on."""
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,14 @@ def image(path: Path, size: tuple[int, int] = SIZE, seed: int = 0) -> Path:
     pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(path)
     return path
+
+
+def png(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG file of these chunks, each a kind and its data, with right checksums."""
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
 
 
 def label(path: Path, values: int, size: tuple[int, int] = SIZE, seed: int = 0) -> Path:

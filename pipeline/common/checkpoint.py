@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ann import BlockOptions, SegmentationNetwork, layout_settings
+import contexts
+from ann import CONTEXTS, BlockOptions, SegmentationNetwork, layout_settings
 from pipeline.common.cli import InputError
 from pipeline.common.files import whole_file
 
@@ -74,7 +76,11 @@ def layout_network(layout: str) -> dict[str, Any]:
 
 def build(network: dict[str, Any], classes: int) -> SegmentationNetwork:
     """The network that the `network` settings of params.yaml describe."""
-    settings = {k: v for k, v in network.items() if k not in ("weights", "options")}
+    settings = {k: v for k, v in network.items() if k not in ("weights", "options", "settings")}
+    if settings["context"] not in CONTEXTS:
+        settings["context"] = partial(
+            contexts.load(settings["context"]).Context, **network["settings"]
+        )
     return SegmentationNetwork(classes, options=BlockOptions(**network["options"]), **settings)
 
 

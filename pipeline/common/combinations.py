@@ -1,6 +1,10 @@
 """Values of params.yaml that are right one by one and impossible together."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+import contexts
+from pipeline.common.contexts import PAPERS
 
 if TYPE_CHECKING:
     from pipeline.common.params import Efficiency, Evaluate, Params, Profile, Variant
@@ -42,6 +46,17 @@ def _variant_problems(key: str, variant: "Variant", network: dict[str, Any]) -> 
             found.append(f"{key}.{name} is missing; afnb and apnb need it")
         if not asymmetric and value is not None:
             found.append(f"{key}.{name} is {value!r}; allowed only with afnb or apnb")
+    allowed = (*PAPERS, *contexts.names())
+    if variant.context not in allowed:
+        found.append(f"{key}.context is {variant.context!r}; allowed are {', '.join(allowed)}")
+    if variant.context in PAPERS and variant.settings is not None:
+        found.append(f"{key}.settings is {variant.settings}; {', '.join(PAPERS)} take none")
+    options = network["options"]
+    if options["form"] == "fused" and options["normalization"] != "softmax":
+        found.append(
+            f"{key}.options.form is 'fused'; allowed with the normalization "
+            f"{options['normalization']!r} are fast, plain"
+        )
     if network["backbone"] == "small" and network["widths"] is None:
         found.append(f"{key}.widths is missing; the small backbone needs four")
     sizes = variant.pool_sizes or []
@@ -115,10 +130,7 @@ def _evaluate_problems(key: str, evaluate: "Evaluate") -> list[str]:
 def _map_problems(key: str, variant: "Variant", params: "Params") -> list[str]:
     """Pool sizes against the feature maps of a training crop and of an evaluation's window."""
     found = []
-    crop, window = params.active.train.augment.crop, params.active.evaluate.window
-    stride = params.active.network.output_stride
-    for what, (height, width) in (("crop", crop), ("window", window or crop)):
-        rows, columns = -(-height // stride), -(-width // stride)
+    for what, (height, width), (rows, columns) in feature_maps(params):
         if variant.pool_sizes and max(variant.pool_sizes) > min(rows, columns):
             found.append(
                 f"{key}.pool_sizes is {variant.pool_sizes}; allowed are sizes up to "
@@ -128,9 +140,23 @@ def _map_problems(key: str, variant: "Variant", params: "Params") -> list[str]:
     return found
 
 
+def feature_maps(params: "Params") -> Iterator[tuple[str, tuple[int, int], tuple[int, int]]]:
+    """A training crop and an evaluation's window: its name, size, and the feature map's."""
+    crop, window = params.active.train.augment.crop, params.active.evaluate.window
+    stride = params.active.network.output_stride
+    for what, (height, width) in (("crop", crop), ("window", window or crop)):
+        yield what, (height, width), (-(-height // stride), -(-width // stride))
+
+
 def _profile_problems(key: str, profile: "Profile") -> list[str]:
     found = _evaluate_problems(f"{key}.evaluate", profile.evaluate)
     train, network = profile.train, profile.network
+    found += [
+        f"{key}.network.contexts.{name} is no file of contexts/; allowed are "
+        f"{', '.join(contexts.names())}"
+        for name in network.contexts
+        if name not in contexts.names()
+    ]
     for name in ("scale", "aspect"):
         low, high = getattr(train.augment, name)
         if low > high:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from pipeline.common import contexts
 from pipeline.common.cli import InputError
 from pipeline.common.combinations import problems
 from pipeline.common.files import read_json
@@ -27,13 +28,20 @@ Range = Annotated[tuple[Positive, Positive], Field(strict=False)]  # YAML has li
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Backbone = Literal["small", "resnet18", "resnet34", "resnet50", "resnet101"]
 Fusion = Literal["none", "common", "fnb", "afnb"]
-Context = Literal["none", "nb", "apnb"]
 Stem = Literal["plain", "deep", "deep64"]
 Pixels = Literal["imagenet", "caffe"]
 Layout = Literal["authors", "mmseg"]
 Protocol = Literal["whole", "sliding", "multi_scale"]
-TableName = Literal["ablation", "sampling"]
-Sampling = Literal["random", "max", "average", "pyramid_random", "pyramid_max", "pyramid_average"]
+TableName = Literal["ablation", "sampling", "beyond"]
+Sampling = Literal[
+    "random",
+    "max",
+    "average",
+    "pyramid_random",
+    "pyramid_max",
+    "pyramid_average",
+]
+DatasetName = Literal["cityscapes", "camvid", "ade20k", "pascal_context"]
 
 
 class Strict(BaseModel):
@@ -54,7 +62,7 @@ class Choices(Strict):
 
 
 class Options(Choices):
-    form: Literal["fast", "plain"]
+    form: Literal["fast", "plain", "fused"]
 
 
 # The options in which a variant differs from its profile: any of them.
@@ -63,7 +71,7 @@ OwnOptions: Any = create_model("OwnOptions", __base__=Strict, **_OWN)
 
 
 class Network(Strict):
-    """What the variants of a profile have in common."""
+    """What the variants of a profile have in common; contexts: settings of the files there."""
 
     backbone: Backbone
     stem: Stem
@@ -79,13 +87,15 @@ class Network(Strict):
     align_corners: bool
     dropout: Dropout
     options: Options
+    contexts: dict[Name, dict[Name, Any]]
 
 
 class Variant(Strict):
     """A row of a table: fusion and context, and what differs from the profile's network."""
 
     fusion: Fusion
-    context: Context
+    context: str
+    settings: dict[Name, Any] | None = None
     sampling: Sampling | None = None
     pool_sizes: Annotated[list[Count], Field(min_length=1)] | None = None
     backbone: Backbone | None = None
@@ -184,7 +194,7 @@ class Prepare(Strict):
 
 
 class Profile(Strict):
-    dataset: Literal["cityscapes", "camvid", "ade20k", "pascal_context"]
+    dataset: DatasetName
     prepare: Prepare
     network: Network
     train: Train
@@ -273,7 +283,7 @@ class Params(Strict):
     dataset_dir: str
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     variants: Annotated[dict[Name, Variant], Field(min_length=1)]
-    tables: dict[TableName, list[str]]
+    tables: dict[TableName, Annotated[list[str], Field(min_length=1)]]
     checkpoints: dict[Name, Checkpoint]
     scene: Scene
     efficiency: Efficiency
@@ -295,7 +305,10 @@ class Params(Strict):
         own = self.variants[variant].model_dump(exclude_none=True)
         network = self.profiles[profile or self.profile].network.model_dump()
         options = network["options"] | own.pop("options", {})
+        settings = network.pop("contexts").get(own["context"], {}) | own.pop("settings", {})
         network = network | own | {"options": options}
+        if own["context"] not in contexts.PAPERS:
+            network["settings"] = settings
         if network["backbone"] != "small":
             network["widths"] = None
         return network
@@ -316,7 +329,7 @@ def load(path: Path = PARAMS_FILE) -> Params:
     try:
         params = Params.model_validate(raw)
     except ValidationError as error:
-        raise InputError(f"{path}: {_sentence(error)}") from None
+        raise InputError(f"{path}: {sentence(error)}") from None
     for problem in problems(params):
         raise InputError(f"{path}: {problem}")
     return params
@@ -324,7 +337,7 @@ def load(path: Path = PARAMS_FILE) -> Params:
 
 def by_stage(params: Params) -> dict[str, Any]:
     """The values that all runs of a stage have in common, as the check stage writes them."""
-    profile = params.active.model_dump(mode="json")
+    profile = params.active.model_dump(mode="json", exclude={"network": {"contexts"}})
     return {
         "train": {"network": profile["network"], "train": profile["train"]},
         "evaluate": profile["evaluate"],
@@ -345,6 +358,7 @@ def load_run(stage: str, words: list[str]) -> tuple[Params, str, int]:
         raise InputError(f"usage: python -m pipeline.{stage} VARIANT SEED")
     variant, seed = variant_and_seed(params, *words)
     require_checked(params, stage)
+    contexts.require_checked(params, variant)
     return params, variant, seed
 
 
@@ -366,7 +380,7 @@ def listed_checkpoint(params: Params, name: str) -> Checkpoint:
     return params.checkpoints[name]
 
 
-def _sentence(error: ValidationError) -> str:
+def sentence(error: ValidationError) -> str:
     """The first problem as key, value and what is allowed."""
     first, *others = error.errors()
     steps = [str(s) for s in first["loc"] if s != "[key]"]

@@ -1,14 +1,14 @@
 """The datasets, one small module each, all with the contract of `base.Dataset`.
 
-To add one: a module with a DATASET, its line here, and its name in the schema of params.yaml.
+To add one: a module with a DATASET, its name here, and in the schema of params.yaml; see
+docs/adding-a-dataset.md.
 """
 
 from pipeline.datasets import ade20k, camvid, cityscapes, pascal_context
 from pipeline.datasets.base import BACKGROUND, IGNORE, SPLITS, UNKNOWN, Dataset, Pair, Sample
 
-DATASETS: dict[str, Dataset] = {
-    d.name: d for d in (cityscapes.DATASET, camvid.DATASET, ade20k.DATASET, pascal_context.DATASET)
-}
+_MODULES = (cityscapes, camvid, ade20k, pascal_context)
+DATASETS: dict[str, Dataset] = {module.DATASET.name: module.DATASET for module in _MODULES}
 
 __all__ = [
     "BACKGROUND",

@@ -51,6 +51,8 @@ DATASET = Dataset(
     lookup=lookup_table({i + 1: i for i in range(len(_NAMES))}, ignored=[_OTHER]),
     pairs=pairs,
     published={"train": 20210, "val": 2000},
+    size=(512, 683),
+    sizes_differ=True,
     folders=("images", "annotations"),
     download=_DOWNLOAD,
     test_images=test_images,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ann.loss import IGNORE_INDEX
-from pipeline.datasets.files import read_labels
+from pipeline.datasets.files import ImageFile, read_labels
 
 SPLITS = ("train", "val")
 IGNORE = IGNORE_INDEX
@@ -35,6 +35,13 @@ class Sample(NamedTuple):
     label: Pixels
 
 
+class Unread(NamedTuple):
+    """A Sample whose image is decoded where it is used, as far as it is used."""
+
+    image: ImageFile
+    label: Pixels
+
+
 @dataclass(frozen=True)
 class Dataset:
     """lookup maps a raw label value to a class id, IGNORE, BACKGROUND or UNKNOWN.
@@ -43,6 +50,7 @@ class Dataset:
     folder is not as its publisher ships it. test_images(root) lists the names and images of a test
     split without labels. read_labels(file) returns the raw values (H, W). published are the
     numbers of images per split, folders what the root holds, download what to get and from whom.
+    size is the height and width of an image; where sizes_differ, our estimate of a mean one.
     """
 
     name: str
@@ -51,8 +59,10 @@ class Dataset:
     lookup: Pixels
     pairs: Callable[[Path, str], list[Pair]]
     published: Mapping[str, int]
+    size: tuple[int, int]
     folders: tuple[str, ...]
     download: str
+    sizes_differ: bool = False
     background: bool = False
     read_labels: Callable[[Path], npt.NDArray[Any]] = read_labels
     test_images: Callable[[Path], list[tuple[str, Path]]] | None = None

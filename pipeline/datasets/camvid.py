@@ -37,6 +37,7 @@ DATASET = Dataset(
     lookup=lookup_table({i: i for i in range(len(_CLASSES))}, ignored=[_VOID]),
     pairs=pairs,
     published={"train": 367, "val": 101, "test": 233},
+    size=(360, 480),
     folders=("train", "trainannot", "val", "valannot"),
     download=_DOWNLOAD,
 )

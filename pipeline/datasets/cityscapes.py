@@ -41,6 +41,7 @@ DATASET = Dataset(
     ),
     pairs=pairs,
     published={"train": 2975, "val": 500, "test": 1525},
+    size=(1024, 2048),
     folders=("leftImg8bit", "gtFine"),
     download=_DOWNLOAD,
     test_images=test_images,

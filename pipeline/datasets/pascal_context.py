@@ -160,6 +160,8 @@ DATASET = Dataset(
     ),
     pairs=pairs,
     published={"train": 4998, "val": 5105},
+    size=(375, 500),
+    sizes_differ=True,
     folders=("JPEGImages", "ImageSets"),
     download=_DOWNLOAD,
     background=True,

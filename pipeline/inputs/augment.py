@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ann.network import IMAGENET_MEAN
 from pipeline.common.params import Augment
-from pipeline.datasets.base import BACKGROUND, IGNORE, Pixels, Sample
+from pipeline.datasets.base import BACKGROUND, IGNORE, Pixels, Sample, Unread
 from pipeline.inputs.colour import distort, shift
 from pipeline.inputs.resample import STEPS, Span, nearest, resample, resized_size
 
@@ -21,7 +21,7 @@ _TRIES = 10  # for a crop that is not of one class alone
 _Place = npt.NDArray[np.float64]  # in 0..1 of the room there is, down and across
 
 
-def augment(sample: Sample, settings: Augment, rng: np.random.Generator) -> Sample:
+def augment(sample: Sample | Unread, settings: Augment, rng: np.random.Generator) -> Sample:
     """A crop of `settings.crop`, (height, width); beyond the image it is mean colour and IGNORE."""
     scale, aspect = rng.uniform(*settings.scale), math.sqrt(rng.uniform(*settings.aspect))
     place = rng.random(2)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.common.cli import InputError
 from pipeline.common.params import Augment
 from pipeline.datasets.base import BACKGROUND, IGNORE
 from pipeline.inputs.augment import augment
@@ -73,7 +74,10 @@ def batches(
     world_size: int = 1,
     workers: int = 0,
 ) -> Iterator[Batch]:
-    """The batches of iterations start to stop; each process gets its share of the slots."""
+    """The batches of iterations start to stop; each process gets its share of the slots.
+
+    A file that cannot be read any more is an InputError.
+    """
     share = batch_size // world_size
     numbers = [
         range(i * batch_size + rank * share, i * batch_size + (rank + 1) * share)
@@ -86,4 +90,7 @@ def batches(
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
     )
-    return iter(loader)
+    try:
+        yield from loader
+    except InputError as error:  # a worker's comes with its traceback before the sentence
+        raise InputError(str(error).rpartition("InputError: ")[2].rstrip()) from None

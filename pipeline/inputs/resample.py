@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.datasets.base import Pixels
+from pipeline.datasets.files import ImageFile
 
 STEPS = 64
 Span = tuple[int, int]  # from and to, in the resized image
@@ -31,7 +32,7 @@ def nearest(label: Pixels, steps: Sequence[int], spans: Sequence[Span]) -> Pixel
     return label.take(rows, axis=0).take(columns, axis=1)  # twice as fast as by indices
 
 
-def resample(image: Pixels, steps: Sequence[int], spans: Sequence[Span]) -> Pixels:
+def resample(image: Pixels | ImageFile, steps: Sequence[int], spans: Sequence[Span]) -> Pixels:
     """The spans of an image (H, W, 3) resized by steps / STEPS: bilinear, antialiased."""
     source, inner = [], []
     for (start, end), step, size in zip(spans, steps, image.shape, strict=False):

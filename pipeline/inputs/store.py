@@ -1,7 +1,7 @@
 """The prepared form of a split: an index, and decoded pixels or where the published files lie.
 
 Decoded, the images and the class ids are two flat memory-mapped files, so that only what is used
-is read. Else the published files are decoded at each access.
+is read. Else the published files are decoded at each access, as far as they are used.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.common.cli import InputError
 from pipeline.common.files import read_json, write_json
 from pipeline.datasets import DATASETS, Pair
-from pipeline.datasets.base import Sample
+from pipeline.datasets.base import Sample, Unread
 from pipeline.datasets.reading import read
 
 
@@ -52,7 +52,7 @@ class Writer:
         height, width = sample.label.shape
         self._index.append((name, height, width))
         for file, pixels in ((self._images, sample.image), (self._labels, sample.label)):
-            file.write(pixels.tobytes())
+            file.write(np.ascontiguousarray(pixels).data)
             file.flush()
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class Store:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, i: int) -> Sample:
+    def __getitem__(self, i: int) -> Sample | Unread:
         if self._published is None:
             return read_decoded(self._folder, self._split, self._starts[i], self.sizes[i])
         (dataset, root), sample = self._published, self._references[i]

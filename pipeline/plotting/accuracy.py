@@ -1,5 +1,6 @@
 """mIoU against the paper's, the number of anchors, the cost, and by class."""
 
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ann import anchors
-from pipeline.common.params import Params, TableName
+from pipeline.common.params import Params, TableName, Variant
 from pipeline.common.scores import first
 from pipeline.plotting import style
 from pipeline.reporting import measured, tables
@@ -24,6 +25,10 @@ METHODS = {
     "pyramid random": style.RED,
     "pyramid max": style.ORANGE,
     "pyramid average": style.BLUE,
+}
+PUBLISHED: dict[TableName, Callable[[Variant, Any], float | None]] = {
+    "ablation": tables.published_ablation,
+    "sampling": tables.published_sampling,
 }
 MOST_CLASSES = 40  # in the figure; its data have all
 FAMILIES = {  # by what a block attends to
@@ -54,9 +59,9 @@ def order(
     settings: Params, results: Results, published: dict[str, Any], table: TableName
 ) -> pd.DataFrame:
     """A row a variant that the paper has and that is measured, in the paper's order."""
-    theirs = tables.published_ablation if table == "ablation" else tables.published_sampling
+    theirs = PUBLISHED[table]
     rows = []
-    for name in settings.tables[table]:
+    for name in settings.tables.get(table, []):
         value = theirs(settings.variants[name], published)
         if value is not None and results[name]:
             found = _interval(results, name)

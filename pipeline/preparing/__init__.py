@@ -1,1 +1,1 @@
-"""What the prepare stage needs: room on the disk, and a journal to go on by."""
+"""What the prepare stage needs: room on the disk, samples checked and decoded, journals."""

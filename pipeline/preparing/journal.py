@@ -1,8 +1,8 @@
-"""What lets an interrupted prepare go on: a partial folder with a journal of the finished samples.
+"""What lets an interrupted prepare go on: a partial folder with journals of the finished samples.
 
-The partial folder lies beside the output, for DVC deletes the output before it runs the stage. Its
-journal gains a line when a sample is completely written. The next run takes the lines whose bytes
-are there and have the digest that the line says.
+The partial folder lies beside the output, for DVC deletes the output before it runs the stage. A
+journal gains a line when a sample is checked, another when it is decoded and completely written.
+Of the latter the next run takes the lines whose bytes are there and have the digest they say.
 """
 
 import json
@@ -75,10 +75,10 @@ def partial_folder(out: Path, signature: str) -> Iterator[Path]:
 
 
 class Journal:
-    """The finished samples of one split, on the disk as soon as they are told."""
+    """The samples of one split that are checked, or decoded; on the disk as soon as told."""
 
     def __init__(self, folder: Path, split: str, decode: bool) -> None:
-        file = folder / f"{split}.journal"
+        file = folder / f"{split}-{'decode' if decode else 'check'}.journal"
         said = list(_lines(file)) if file.exists() else []
         self.entries = list(_intact(said, folder / CONTENT, split)) if decode else said
         with whole_file(file) as partial:
@@ -113,7 +113,7 @@ def _intact(entries: Iterable[Entry], content: Path, split: str) -> Iterator[Ent
             sample = read_decoded(content, split, start, size)
         except (OSError, ValueError):  # no file, or too short
             return
-        if sample_digest(entry.name, sample) != entry.digest:
+        if sample_digest(entry.name, sample.image.data, sample.label) != entry.digest:
             return
         yield entry
         start += entry.height * entry.width

@@ -27,9 +27,14 @@ def _pixels(file: Path) -> int:
 
 
 def require(pairs: Sequence[Pair], folder: Path) -> None:
-    """Tell what the decoded samples need in `folder`; refuse it where there is less."""
-    needed, free = need(pairs), shutil.disk_usage(folder).free
-    print(f"{len(pairs)} images to decode need {_told(needed)}; {_told(free)} are free", flush=True)
+    """Tell what the decoded samples still need in `folder`; refuse it where there is less."""
+    written = sum(file.stat().st_size for file in folder.glob("*.bin"))
+    needed, free = max(0, need(pairs) - written), shutil.disk_usage(folder).free
+    more = " more" if written else ""
+    print(
+        f"{len(pairs)} images to decode need {_told(needed)}{more}; {_told(free)} are free",
+        flush=True,
+    )
     if needed > free:
         raise InputError(
             f"{folder}: the decoded images need {_told(needed)} and {_told(free)} are free; make "

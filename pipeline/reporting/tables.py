@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import contexts
 from ann import anchors
 from pipeline.common.files import whole_file
 from pipeline.common.params import Params, TableName, Variant
@@ -36,8 +37,10 @@ def dagger(status: str) -> str:
 
 def label(variant: Variant) -> str:
     """The row's name in the paper's ablation."""
-    parts = [_NAMES[p] for p in (variant.fusion, variant.context) if p != "none"]
-    return "+ " + " + ".join(parts) if parts else "baseline"
+    parts = [p for p in (variant.fusion, variant.context) if p != "none"]
+    names = [_NAMES.get(p) or str(contexts.load(p).TITLE) for p in parts]
+    fused = variant.options is not None and variant.options.form == "fused"
+    return "+ " + " + ".join(names) + ", fused attention" * fused if parts else "baseline"
 
 
 def published_ablation(variant: Variant, published: dict[str, Any]) -> float | None:
@@ -60,7 +63,7 @@ def published_sampling(variant: Variant, published: dict[str, Any]) -> float | N
     return None
 
 
-def _measured(
+def measured(
     settings: Params,
     table: TableName,
     results: Results,
@@ -68,7 +71,7 @@ def _measured(
     published: list[float | None],
     source: dict[str, Any],
 ) -> pd.DataFrame:
-    """The columns that both tables have, a row a variant."""
+    """The columns that all tables have, a row a variant."""
     names = settings.tables[table]
     base = verdicts.reference(settings, table)
     theirs = published[names.index(base)] if base else None
@@ -109,7 +112,7 @@ def ablation(
     variants = [settings.variants[name] for name in settings.tables["ablation"]]
     values = [published_ablation(v, published) for v in variants]
     source = published["cityscapes_val_ablation"]
-    frame = _measured(settings, "ablation", results, failed, values, source)
+    frame = measured(settings, "ablation", results, failed, values, source)
     frame.insert(1, "model", [label(v) for v in variants])
     return frame
 
@@ -124,7 +127,7 @@ def sampling(
     variants = [settings.variants[name] for name in settings.tables["sampling"]]
     values = [published_sampling(v, published) for v in variants]
     source = published["cityscapes_val_sampling"]
-    frame = _measured(settings, "sampling", results, failed, values, source)
+    frame = measured(settings, "sampling", results, failed, values, source)
     pools = [v.pool_sizes or [] for v in variants]
     frame.insert(1, "sampling", [(v.sampling or "none").replace("_", " ") for v in variants])
     frame.insert(2, "pool_sizes", [" ".join(map(str, p)) for p in pools])
@@ -137,7 +140,7 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
     values: list[dict[Any, Any]] = frame.to_dict("records")
     base = values[0]["reference"] if values else ""
 
-    def measured(row: dict[Any, Any]) -> str:
+    def miou(row: dict[Any, Any]) -> str:
         if not row["n"]:
             return UNMEASURED
         spread = f" ± {row['sd']:.1f}" if row["n"] > 1 else ""
@@ -170,11 +173,13 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
             columns[title] = [r[key] for r in values]
     if "anchors" in frame:
         columns["S"] = [str(r["anchors"]) for r in values]
-    columns["mIoU"] = [measured(r) for r in values]
+    columns["mIoU"] = [miou(r) for r in values]
     columns["95 % interval"] = [between(r) for r in values]
     columns["seeds"] = [seeds(r) for r in values]
     if base:
         columns[f"to {base}"] = [difference(r) for r in values]
+    if "published" not in frame:
+        return pd.DataFrame(columns)
     columns["paper mIoU"] = [paper(r) for r in values]
     if base:
         columns[f"paper to {base}"] = [claim(r) for r in values]

@@ -1,5 +1,6 @@
 """Prediction with a trained network: class ids by a protocol of params.yaml."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pipeline.common import checkpoint
 from pipeline.common.cli import InputError
 from pipeline.common.params import Evaluate
 from pipeline.datasets.base import Pixels
+from pipeline.datasets.files import ImageFile
 from pipeline.inputs.store import Store
 from pipeline.scoring import protocols
 
@@ -95,7 +97,7 @@ def _ids(scores: Tensor) -> Pixels:
     return ids
 
 
-def as_batch(images: list[Pixels]) -> Tensor:
+def as_batch(images: Sequence[Pixels | ImageFile]) -> Tensor:
     """Images (H, W, 3) of one size as (B, 3, H, W) uint8, channels last."""
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 

@@ -10,6 +10,7 @@ import torch
 
 from pipeline.common import params, provenance
 from pipeline.common.cli import InputError
+from pipeline.common.contexts import code_of, try_map
 from pipeline.common.files import code_digest, digest
 from pipeline.inputs.store import Store
 
@@ -45,7 +46,7 @@ class Run:
         shaped_by = [
             self.config,
             self.manifest["digest"],
-            code_digest(CODE),
+            code_digest([*CODE, *code_of(self.network["context"])]),
             self.device,
             self.world_size,
             torch.__version__,
@@ -68,9 +69,14 @@ def resolve_precision(wanted: str, device: torch.device) -> str:
 
 
 def check_maps(key: str, network: dict[str, Any], data: Path) -> None:
-    """Refuse pool sizes beyond the feature map of the smallest image to be scored."""
+    """Refuse what does not fit the feature map of the smallest image to be scored."""
     sizes, stride = network.get("pool_sizes") or [1], network["output_stride"]
-    side = min(min(size) for size in Store(data, "val").sizes)
+    images = Store(data, "val").sizes
+    if "settings" in network:
+        for height, width in {min(images), min(images, key=lambda size: size[1])}:
+            where = f"for a validation image of {height}x{width}"
+            try_map(key, network, (-(-height // stride), -(-width // stride)), where)
+    side = min(min(size) for size in images)
     if max(sizes) > -(-side // stride):
         raise InputError(
             f"{key}.pool_sizes is {sizes}; allowed are sizes up to "

@@ -1,0 +1,41 @@
+"""Atrous spatial pyramid pooling of DeepLabv3 (section 3.3 there), by torchvision."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torchvision.models.segmentation.deeplabv3 import ASPP
+
+from ann import BlockOptions
+from ann.backbone import conv_bn_relu
+from contexts import at_least_one
+
+TITLE = "ASPP"
+PAPER = "Chen et al., 2017, arXiv 1706.05587"
+
+
+class Context(ASPP):  # type: ignore[misc]
+    """A 1x1 convolution, a 3x3 one for each rate, and the image's average, projected to C.
+
+    rates: the dilations. width: channels of each branch, 256 in DeepLabv3.
+    """
+
+    def __init__(
+        self, channels: int, options: BlockOptions, *, rates: Sequence[int], width: int
+    ) -> None:
+        at_least_one(rates=rates, width=width)
+        super().__init__(channels, rates, width)
+        branches = (len(rates) + 2) * width
+        # torchvision's ends in `width` channels and an nn.Dropout, which no sample's key decides
+        self.project = nn.Sequential(*conv_bn_relu(branches, channels, 1, bias=options.bias))
+        self.rates = tuple(rates)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        height, width = x.shape[2:]
+        if max(self.rates) >= min(height, width):
+            raise ValueError(
+                f"rates is {list(self.rates)}; allowed are 1 to {min(height, width) - 1}, for on "
+                f"the feature map of {height}x{width} a wider convolution sees padding only"
+            )
+        y: Tensor = super().forward(x)
+        return y

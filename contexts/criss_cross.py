@@ -1,0 +1,60 @@
+"""Recurrent criss-cross attention of CCNet (section 3 there)."""
+
+import torch
+from torch import Tensor, nn
+
+from ann import BlockOptions
+from ann.backbone import conv_bn_relu
+from contexts import at_least_one
+
+TITLE = "criss-cross"
+PAPER = "Huang et al., ICCV 2019, arXiv 1811.11721"
+
+
+class Context(nn.Module):
+    """Each position attends to the H + W - 1 of its column and row, R times with the same weights.
+
+        H' = sum over the cross of softmax(query^T key) value + H    (equation 2 there)
+        Y = ReLU(BN(Conv(cat(H'', X))))
+
+    recurrence: R. width: channels of query and key, C / 8 in CCNet. As with the paper's blocks,
+    options.scale scales the query, which CCNet does not.
+    """
+
+    def __init__(
+        self, channels: int, options: BlockOptions, *, recurrence: int, width: int
+    ) -> None:
+        super().__init__()
+        at_least_one(recurrence=recurrence, width=width)
+        self.recurrence, self.scale = recurrence, width**-0.5 if options.scale else 1.0
+        self.query, self.key = (nn.Conv2d(channels, width, 1) for _ in range(2))
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.fuse = nn.Sequential(*conv_bn_relu(2 * channels, channels, 1, bias=options.bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        dense = x
+        for _ in range(self.recurrence):
+            query, key, value = (m(dense) for m in (self.query, self.key, self.value))
+            dense = attend(query * self.scale, key, value) + dense
+        fused: Tensor = self.fuse(torch.cat([dense, x], dim=1))
+        return fused
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """query, key (B, K, H, W), value (B, V, H, W) -> (B, V, H, W).
+
+    Two batches of products, along the columns and along the rows, and one softmax over both: N x
+    (H + W) similarities, of which the column's own position, that the row has too, is left out.
+    """
+    height, width = query.shape[2:]
+    by_row = [t.permute(0, 2, 3, 1) for t in (query, key, value)]  # (B, H, W, .)
+    by_column = [t.permute(0, 3, 2, 1) for t in (query, key, value)]  # (B, W, H, .)
+    along_row = by_row[0] @ by_row[1].transpose(2, 3)  # (B, H, W, W)
+    along_column = by_column[0] @ by_column[1].transpose(2, 3)  # (B, W, H, H)
+    own = torch.eye(height, dtype=torch.bool, device=query.device)
+    along_column = along_column.masked_fill(own, -torch.inf).transpose(1, 2)  # (B, H, W, H)
+    weights = torch.cat([along_row, along_column], dim=3).softmax(dim=3).to(value.dtype)
+    row, column = weights.split([width, height], dim=3)
+    total = row @ by_row[2] + (column.transpose(1, 2) @ by_column[2]).transpose(1, 2)
+    return total.permute(0, 3, 1, 2)
