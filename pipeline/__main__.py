@@ -27,13 +27,7 @@ from pipeline.common.progress import Reporter
 
 LOGS = Path("logs")
 STAGE = re.compile(r"'(?:train|evaluate)@([^']+)'")
-LAST = (
-    "track",
-    "collect",
-    "figures",
-    "pictures",
-    "report",
-)  # what a part of the runs is enough for
+LAST = "track", "collect", "figures", "pictures", "report"  # some runs are enough for these
 DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
 
 
