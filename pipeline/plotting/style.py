@@ -54,7 +54,7 @@ plt.rcParams.update(RC)
 
 _STYLE = (
     f"<style>svg{{color:{INK}}}"
-    f"@media(prefers-color-scheme:dark){{svg{{color:{INK_AT_NIGHT}}}}}</style>"
+    f"@media screen and (prefers-color-scheme:dark){{svg{{color:{INK_AT_NIGHT}}}}}</style>"
 )
 
 
