@@ -4,6 +4,7 @@ The blocks, the networks of the paper's ablation, its loss and its score. Plain 
 tensors out: nothing here knows of files, settings or trackers.
 """
 
+from ann.attention import Attention, attention, attention_blocks, network_attention
 from ann.backbone import BACKBONES, STEMS, Backbone
 from ann.blocks import FORMS, NORMALIZATIONS, OUTPUTS, BlockOptions, HoldsNaN, NonLocalBlock
 from ann.layouts import LAYOUTS, export_state, import_state, layout_settings
@@ -26,6 +27,7 @@ __all__ = [
     "PIXELS",
     "SAMPLINGS",
     "STEMS",
+    "Attention",
     "Backbone",
     "BlockOptions",
     "HoldsNaN",
@@ -37,11 +39,14 @@ __all__ = [
     "Sums",
     "anchors",
     "attend",
+    "attention",
+    "attention_blocks",
     "confusion_matrix",
     "export_state",
     "import_state",
     "layout_settings",
     "loss_sums",
+    "network_attention",
     "scores",
     "segmentation_loss",
 ]

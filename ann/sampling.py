@@ -122,19 +122,34 @@ class Sampler(nn.Module):
     def _max(self, x: Tensor) -> Tensor:
         return torch.cat([F.adaptive_max_pool2d(x, n).flatten(2) for n in self.pool_sizes], dim=2)
 
-    def _places(self, keys: Tensor, height: int, width: int) -> Tensor:
-        if self.sampling == "random":
-            noise = uniform(keys, self.stream, height * width)
-            return noise.topk(anchors(self.pool_sizes), dim=1).indices
-        boxes = torch.tensor(
+    def boxes(self, height: int, width: int) -> Tensor:
+        """(S, 4) top, bottom, left and right of what each anchor is drawn from in evaluation.
+
+        That is its bin, and for a method that picks positions the one that it picks.
+        """
+        if self.sampling.endswith(("average", "max")):
+            top, tall, left, wide = self._bins(height, width).T
+            return torch.stack([top, top + tall, left, left + wide], dim=1)
+        places = self._places(torch.zeros(1, dtype=torch.int64), height, width)[0]
+        rows, columns = places // width, places % width
+        return torch.stack([rows, rows + 1, columns, columns + 1], dim=1)
+
+    def _bins(self, height: int, width: int) -> Tensor:
+        """(S, 4) top, height, left and width of the bins of all pool sizes."""
+        return torch.tensor(
             [
                 (top, bottom - top, left, right - left)
                 for n in self.pool_sizes
                 for top, bottom in bins(height, n)
                 for left, right in bins(width, n)
-            ],
-            device=keys.device,
-        )  # (S, 4)
+            ]
+        )
+
+    def _places(self, keys: Tensor, height: int, width: int) -> Tensor:
+        if self.sampling == "random":
+            noise = uniform(keys, self.stream, height * width)
+            return noise.topk(anchors(self.pool_sizes), dim=1).indices
+        boxes = self._bins(height, width).to(keys.device)
         top, tall, left, wide = boxes.T
         u, v = uniform(keys, self.stream, 2 * len(boxes)).chunk(2, dim=1)  # (B, S) each
         return (top + (u * tall).long()) * width + left + (v * wide).long()

@@ -14,28 +14,22 @@ from PIL import Image, ImageDraw
 
 from pipeline.common import cli, params
 from pipeline.common.files import whole_file
-from pipeline.datasets import BACKGROUND, DATASETS, Dataset
-from pipeline.datasets.base import Pixels, Sample
+from pipeline.datasets import DATASETS, Dataset
+from pipeline.datasets.base import Sample
+from pipeline.drawing.colours import overlay, palette
 from pipeline.inputs.loader import Numbered
 from pipeline.inputs.store import Store
 from pipeline.prepare import folder
 
+SHEETS = Path("data/contact-sheet")
 COUNT, COLUMNS, WIDTH, GAP = 12, 2, 320, 4  # samples, pairs a row, pixels
 _LINE, _KEY_WIDTH = 14, 150  # of the colour key
-
-
-def overlay(sample: Sample, dataset: Dataset) -> Pixels:
-    """The labels' colours, 60 %, over the image; what is never trained is black."""
-    palette = np.zeros((256, 3), np.uint8)
-    palette[: len(dataset.colours)] = dataset.colours
-    mixed = (0.4 * sample.image + 0.6 * palette[sample.label]).astype(np.uint8)
-    mixed[sample.label >= BACKGROUND] = 0
-    return mixed
 
 
 def sheet(samples: list[Sample], dataset: Dataset) -> Image.Image:
     """Image and overlay side by side, a grid of them, and the colour key."""
     height, width = samples[0].label.shape
+    table = palette(len(dataset.classes), dataset.colours)
     size = WIDTH, max(1, WIDTH * height // width)
     rows = -(-len(samples) // COLUMNS)
     across = 2 * COLUMNS * (WIDTH + GAP)
@@ -44,13 +38,13 @@ def sheet(samples: list[Sample], dataset: Dataset) -> Image.Image:
     page = Image.new("RGB", (across, rows * (size[1] + GAP) + key_height), "white")
     for i, sample in enumerate(samples):
         row, column = divmod(i, COLUMNS)
-        for j, pixels in enumerate((sample.image, overlay(sample, dataset))):
+        for j, pixels in enumerate((sample.image, overlay(sample.image, sample.label, table))):
             small = Image.fromarray(np.ascontiguousarray(pixels)).resize(size)
             page.paste(small, ((2 * column + j) * (WIDTH + GAP), row * (size[1] + GAP)))
     draw, top = ImageDraw.Draw(page), rows * (size[1] + GAP)
-    for i, (name, colour) in enumerate(zip(dataset.classes, dataset.colours, strict=True)):
+    for i, name in enumerate(dataset.classes):
         x, y = i % keys_a_row * _KEY_WIDTH, top + i // keys_a_row * _LINE
-        draw.rectangle((x, y + 2, x + 9, y + 11), fill=colour, outline="grey")
+        draw.rectangle((x, y + 2, x + 9, y + 11), fill=tuple(table[i].tolist()), outline="grey")
         draw.text((x + 14, y + 1), name, fill="black")
     return page
 
@@ -60,7 +54,7 @@ def main() -> None:
     dataset, data = DATASETS[settings.active.dataset], folder(settings.profile)
     numbered = Numbered(Store(data, "train"), settings.active.train.augment, settings.seeds[0])
     samples = [Sample(*numbered[number][:2]) for number in range(COUNT)]
-    path = Path("data/contact-sheet") / f"{settings.profile}.png"
+    path = SHEETS / f"{settings.profile}.png"
     with whole_file(path) as partial:
         sheet(samples, dataset).save(partial, "png")
     print(f"{COUNT} augmented samples to look at: {path}")

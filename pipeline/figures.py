@@ -1,162 +1,89 @@
-"""Stage figures: the paper's figure of operation times, and cost against the number of positions.
+"""Stage figures: what the tables say, drawn.
 
     python -m pipeline.figures
 
-From reports/efficiency alone. Writes reports/figures: each figure as SVG, its data as CSV.
+From reports/ alone. Writes reports/figures: each figure as SVG and PDF, its data as CSV. A figure
+without data is left out; the report says what it needs.
 """
 
-import math
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-import matplotlib
-
-matplotlib.use("svg")
-
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
+import yaml
 from matplotlib.figure import Figure
 
-from pipeline.common import cli
-from pipeline.common.files import whole_folder
-from pipeline.common.paths import EFFICIENCY
-from pipeline.measuring.process import MEASURED
-from pipeline.reporting.efficiency import BLOCK_NAMES, Row, mode, read, size_name
+from pipeline.collect import CURVES, RESULTS
+from pipeline.common import cli, params
+from pipeline.common.files import read_json, whole_folder, write_json
+from pipeline.common.paths import EFFICIENCY, FIGURES, NETWORKS, PUBLISHED
+from pipeline.plotting import accuracy, costs, curves, style
+from pipeline.reporting.efficiency import read as read_efficiency
+from pipeline.reporting.figures import SOURCE, inputs
 from pipeline.reporting.provenance import line, origin
-
-FIGURES = Path("reports/figures")
-COLOURS = {"nb": "tab:red", "apnb": "tab:blue"}
-LINES = {"plain": "--", "fast": "-"}
-AXES = {"ms": "time of the forward pass (ms)", "mb": "peak memory (MB)"}
+from pipeline.reporting.results import read
 
 
-def operation_times(files: list[Row]) -> pd.DataFrame:
-    """A row a device, number type, input and block: the ms of each operation in the plain form."""
-    return pd.DataFrame(
-        [
-            {
-                "device": ", ".join(mode(row)),
-                "input": size_name(row["size"]),
-                "block": row["block"],
-                "status": row["status"],
-                **{name: 1e3 * value for name, value in row.get("operations", {}).items()},
-            }
-            for file in files
-            for row in sorted(file["operations"], key=lambda r: (mode(r), math.prod(r["size"])))
-        ],
-    )
+class Drawn(NamedTuple):
+    """A figure, its data, and the records of what was measured."""
+
+    name: str
+    frame: pd.DataFrame
+    figure: Figure
+    records: list[dict[str, Any]]
 
 
-def costs(files: list[Row]) -> pd.DataFrame:
-    """A row a device, number type, block, form and number of positions N: ms and MB."""
-    return pd.DataFrame(
-        [
-            {
-                "device": ", ".join(mode(row)),
-                "block": row["block"],
-                "form": row["form"],
-                "positions": math.prod(row["size"]),
-                "ms": 1e3 * row["seconds"],
-                "mb": row["peak_bytes"] / 1e6,
-                "fit": file["settings"]["curve"]["fit"],
-            }
-            for file in files
-            for row in file["curve"]
-            if row["status"] == MEASURED
-        ],
-        columns=["device", "block", "form", "positions", "ms", "mb", "fit"],
-    )
+def of_runs(settings: params.Params) -> Iterator[Drawn]:
+    """The figures of what was trained."""
+    if not RESULTS.exists():
+        return
+    results = read(RESULTS, list(settings.variants))
+    published = yaml.safe_load(PUBLISHED.read_text())
+
+    def drawn(name: str, frame: pd.DataFrame, figure: Figure, *more: dict[str, Any]) -> Drawn:
+        shown = dict.fromkeys(frame["variant"])
+        return Drawn(name, frame, figure, [r.record for v in shown for r in results[v]] + [*more])
+
+    for table in accuracy.PUBLISHED:
+        frame = accuracy.order(settings, results, published, table)
+        if len(frame):
+            yield drawn(f"order-{table}", frame, accuracy.draw_order(frame))
+    frame = accuracy.sampling(settings, results, published)
+    if len(frame):
+        yield drawn("miou-against-anchors", frame, accuracy.draw_sampling(frame))
+    if NETWORKS.exists():
+        networks = read_json(NETWORKS)
+        frame = accuracy.cost(settings, results, networks)
+        if len(frame):
+            yield drawn("miou-against-cost", frame, accuracy.draw_cost(frame), networks)
+    frame = accuracy.by_class(settings, results)
+    if len(frame):
+        yield drawn("iou-by-class", frame, accuracy.draw_by_class(frame))
+    if CURVES.exists():
+        frame = curves.losses(settings, pd.read_csv(CURVES))
+        if len(frame):
+            yield drawn("learning-curves", frame, curves.draw(settings, frame))
 
 
-def exponent(positions: "pd.Series[int]", values: "pd.Series[float]", points: int) -> float:
-    """The slope of the straight line through the last points on log axes; nan below two."""
-    x, y = positions.to_numpy()[-points:], values.to_numpy()[-points:]
-    x, y = x[y > 0], y[y > 0]
-    if len(x) < 2:
-        return math.nan
-    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
-
-
-def exponents(frame: pd.DataFrame) -> pd.DataFrame:
-    """The fitted exponents of time and memory, a row a curve."""
-    keys = ["device", "block", "form"]
-    rows = [
-        dict(zip(keys, key, strict=True))
-        | {"sizes": min(len(curve), int(curve["fit"].iloc[0]))}
-        | {
-            f"{unit}_exponent": exponent(curve["positions"], curve[unit], int(curve["fit"].iloc[0]))
-            for unit in AXES
-        }
-        for key, curve in frame.groupby(keys, sort=False)
-    ]
-    return pd.DataFrame(rows, columns=[*keys, "sizes", *(f"{unit}_exponent" for unit in AXES)])
-
-
-def draw_operations(frame: pd.DataFrame) -> Figure:
-    """Stacked bars, NB against APNB."""
-    figure, axes = plt.subplots(figsize=(7, 1.2 + 0.4 * len(frame)), layout="constrained")
-    left = np.zeros(len(frame))
-    names = [
-        f"{BLOCK_NAMES[block]}, {size}, {device}" + ("" if status == MEASURED else f": {status}")
-        for device, size, block, status in frame[["device", "input", "block", "status"]].to_numpy()
-    ]
-    groups = frame.columns[4:]
-    for group in groups:
-        width = frame[group].fillna(0).to_numpy()
-        axes.barh(range(len(frame)), width, left=left, label=group)
-        left += width
-    axes.set_yticks(range(len(frame)), names)
-    axes.invert_yaxis()
-    axes.set_xlabel("time of the forward pass, plain form (ms)")
-    figure.legend(loc="outside upper center", ncols=max(1, len(groups)), frameon=False)
-    return figure
-
-
-def draw_costs(frame: pd.DataFrame) -> Figure:
-    """Time and memory against N on log axes, a row of axes a device, with the exponents."""
-    devices = list(dict.fromkeys(frame["device"])) or ["not measured"]
-    figure, grid = plt.subplots(
-        len(devices), 2, figsize=(9, 3.6 * len(devices)), layout="constrained", squeeze=False
-    )
-    slopes = exponents(frame).set_index(["device", "block", "form"])
-    for device, row in zip(devices, grid, strict=True):
-        own = frame[frame["device"] == device]
-        for (unit, title), axes in zip(AXES.items(), row, strict=True):
-            for (block, form), curve in own.groupby(["block", "form"], sort=False):
-                slope = slopes.loc[(device, block, form), f"{unit}_exponent"]
-                power = "" if math.isnan(slope) else f": N^{slope:.2f}"
-                axes.plot(
-                    curve["positions"],
-                    curve[unit],
-                    LINES[form],
-                    color=COLOURS[block],
-                    marker="o",
-                    markersize=3,
-                    label=f"{BLOCK_NAMES[block]}, {form}{power}",
-                )
-            axes.set(xscale="log", yscale="log", xlabel="positions N", ylabel=title, title=device)
-            if len(own):
-                axes.legend(fontsize=8)
-    return figure
-
-
-def save(figure: Figure, frame: pd.DataFrame, stem: Path, source: str) -> None:
-    """The same bytes for the same data; source: where it comes from, among the SVG's metadata."""
-    with matplotlib.rc_context({"svg.hashsalt": "ann", "svg.fonttype": "none"}):
-        about = {"Date": None, "Creator": None, "Description": source}
-        figure.savefig(stem.with_suffix(".svg"), metadata=about)
-    plt.close(figure)
-    frame.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n", float_format="%.4f")
+def of_blocks() -> Iterator[Drawn]:
+    """The figures of what the blocks cost."""
+    files = read_efficiency(EFFICIENCY)
+    operations, cost = costs.operation_times(files), costs.costs(files)
+    if len(operations):
+        yield Drawn("operation-times", operations, costs.draw_operations(operations), files)
+    if len(cost):
+        merged = cost.drop(columns="fit").merge(
+            costs.exponents(cost), on=["device", "block", "form"]
+        )
+        yield Drawn("cost-against-positions", merged, costs.draw_costs(cost), files)
 
 
 def main() -> None:
-    files = read(EFFICIENCY)
-    source = line(origin(files))
+    settings = params.load()
     with whole_folder(FIGURES) as folder:
-        operations, cost = operation_times(files), costs(files)
-        save(draw_operations(operations), operations, folder / "operation-times", source)
-        merged = cost.drop(columns="fit").merge(exponents(cost), on=["device", "block", "form"])
-        save(draw_costs(cost), merged, folder / "cost-against-positions", source)
+        for name, frame, figure, records in (*of_runs(settings), *of_blocks()):
+            style.save(figure, frame, folder / name, line(origin(records)))
+        write_json(folder / SOURCE, inputs())
     print(f"the figures are in {FIGURES}")
 
 

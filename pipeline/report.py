@@ -1,8 +1,9 @@
-"""Stage report: the tables, from what the other stages left in reports/ alone.
+"""Stage report: the page and the tables, from what the other stages left in reports/ alone.
 
     python -m pipeline.report
 
-Needs neither data nor weights. Writes reports/tables, reports/README.md and reports/metrics.json.
+Needs neither data nor weights. Writes reports/index.html, reports/README.md,
+reports/tables and reports/metrics.json.
 """
 
 import math
@@ -16,7 +17,7 @@ import yaml
 from pipeline.collect import RESULTS
 from pipeline.common import cli, params
 from pipeline.common.files import read_json, whole_file, whole_folder, write_json
-from pipeline.common.paths import EFFICIENCY, NETWORKS
+from pipeline.common.paths import EFFICIENCY, FIGURES, NETWORKS, PUBLISHED
 from pipeline.common.tracking import run_name
 from pipeline.reporting import (
     beyond,
@@ -24,10 +25,14 @@ from pipeline.reporting import (
     comparisons,
     deviations,
     efficiency,
+    figures,
+    html,
     imported,
     markdown,
     measured,
+    method,
     pairs,
+    pictures,
     provenance,
     tables,
     verdicts,
@@ -41,16 +46,11 @@ from pipeline.reporting.results import (
     read_failed,
     read_imported,
 )
-from pipeline.reporting.sections import Figure, Section
+from pipeline.reporting.sections import Section
 
 REPORTS = Path("reports")
-PUBLISHED = REPORTS / "published.yaml"
 
 DAGGER_NOTE = f"{tables.DAGGER_NOTE} Published values: Cityscapes val, ResNet-101, single scale."
-FIGURES = (
-    Figure("figures/operation-times.svg", "Time of each operation"),
-    Figure("figures/cost-against-positions.svg", "Time and memory against the number of positions"),
-)
 EMBEDDED_NOTE = (
     "These runs are on drawn scenes with a small network: **their numbers are not comparable with "
     "the paper's**. The scene and the recipe were tuned to make the mechanism visible; this shows "
@@ -211,9 +211,7 @@ def cost_tables(folder: Path, results: Results, published: dict[str, Any]) -> It
     notes = f"{words}\n\n{tables.DAGGER_NOTE}"
     origin = provenance.origin(files)
     table = tables.write(blocks, folder / "efficiency", notes, origin, efficiency.blocks_shown)
-    yield Section(
-        "efficiency", "Efficiency", table=table, notes=words, figures=FIGURES, origin=origin
-    )
+    yield Section("efficiency", "Efficiency", table=table, notes=words, origin=origin)
     file, words = read_json(NETWORKS), efficiency.NETWORKS_NOTE
     networks = efficiency.networks(file, results)
     origin = provenance.origin([file, *efficiency.trainings(networks, results)])
@@ -262,6 +260,9 @@ def sections(folder: Path, settings: params.Params, results: Results) -> Iterato
     if "beyond" in settings.tables:
         yield beyond_table(folder, settings, results, failed)
     yield from cost_tables(folder, results, published)
+    yield from figures.sections()
+    yield from pictures.sections(settings, results)
+    yield method.section(settings)
     yield deviations_table(folder, settings, published)
     yield Section("sources", "Where each number comes from", intro=SOURCES, table=sources(results))
 
@@ -269,16 +270,20 @@ def sections(folder: Path, settings: params.Params, results: Results) -> Iterato
 def main() -> None:
     settings = params.load()
     results = read(RESULTS, list(settings.variants))
+    drawn = figures.current(FIGURES)
     with whole_folder(REPORTS / "tables") as folder:
-        page = list(sections(folder, settings, results))
+        page = [figures.illustrated(s, drawn) for s in sections(folder, settings, results)]
         origins = {section.name: section.origin for section in page if section.origin}
         write_json(folder / "provenance.json", origins)
     with whole_file(REPORTS / "README.md") as partial:
         partial.write_text(markdown.page(page))
+    with whole_file(REPORTS / "index.html") as partial:
+        partial.write_text(html.page(page, REPORTS))
     miou = {name: round(mean(runs), 2) for name, runs in results.items() if runs}
     claims = {section.name: section.metrics for section in page if section.metrics}
     write_json(REPORTS / "metrics.json", {"miou": miou, **claims})
-    print(f"{sum(map(len, results.values()))} runs; the tables are in {REPORTS}/README.md")
+    runs = sum(map(len, results.values()))
+    print(f"{runs} runs; the report is {REPORTS}/index.html, and in short {REPORTS}/README.md")
 
 
 if __name__ == "__main__":

@@ -111,3 +111,11 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     stages.write_text(once)
     made.commit()
     return made
+
+
+@pytest.fixture(scope="session")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """reports/ as the stages make it of the committed results; not to be changed."""
+    from tests import reporting  # here, for it imports this module
+
+    return reporting.made(tmp_path_factory.mktemp("report") / "root")

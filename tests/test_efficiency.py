@@ -14,11 +14,12 @@ import torch
 import yaml
 
 from ann import BlockOptions, NonLocalBlock, Sampler
-from pipeline import efficiency, figures
+from pipeline import efficiency
 from pipeline.common import params
 from pipeline.measuring import clock
 from pipeline.measuring.operations import operation_seconds
 from pipeline.measuring.process import NotFittingError, Row, fresh, series
+from pipeline.plotting import costs, style
 from pipeline.reporting import efficiency as tables
 from tests.conftest import ROOT
 
@@ -129,10 +130,10 @@ def test_exponents_are_fitted_over_the_last_sizes() -> None:
     frame = pd.DataFrame({"device": "d", "block": "nb", "form": "plain", "positions": n, "fit": 3})
     frame["ms"] = np.where(n < 50, 1e9, 3 * n**1.7)  # the first is off the line
     frame["mb"] = 5.0 * n
-    fitted = figures.exponents(frame).iloc[0]
+    fitted = costs.exponents(frame).iloc[0]
     assert fitted["ms_exponent"] == pytest.approx(1.7)
     assert fitted["mb_exponent"] == pytest.approx(1.0)
-    assert math.isnan(figures.exponent(frame["positions"][:1], frame["ms"][:1], 3))
+    assert math.isnan(costs.exponent(frame["positions"][:1], frame["ms"][:1], 3))
 
 
 def machine(**changes: Any) -> Row:
@@ -213,9 +214,9 @@ def test_a_prediction_stands_beside_what_happened() -> None:
 
 
 def test_figures_are_the_same_bytes_again(tmp_path: Path) -> None:
-    frame = figures.operation_times([machine()])
+    frame = costs.operation_times([machine()])
     for name in ("one", "two"):
-        figures.save(figures.draw_operations(frame), frame, tmp_path / name, "a source")
+        style.save(costs.draw_operations(frame), frame, tmp_path / name, "a source")
     one, two = ((tmp_path / f"{name}.svg").read_bytes() for name in ("one", "two"))
     assert one == two
     assert b"a device" in one

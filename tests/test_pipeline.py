@@ -32,14 +32,14 @@ def test_every_variant_and_seed_is_a_stage() -> None:
     told = Clone(ROOT).run("dvc", "stage", "list", "--name-only").split()
     runs = [f"{v}-{s}" for v in settings["variants"] for s in settings["seeds"]]
     expected = ["check", "plan", "scene", "prepare", "contact_sheet", "track", "collect", "report"]
-    expected += ["efficiency", "networks", "figures"]
+    expected += ["efficiency", "networks", "figures", "pictures"]
     expected += [f"{stage}@{run}" for stage in ("train", "evaluate") for run in runs]
     assert sorted(told) == sorted(expected)
 
 
 def test_one_command_makes_everything(clone: Clone) -> None:
     told = clone.run("python", "-m", "pipeline", "--jobs", "2")
-    assert "the tables are in reports/README.md" in told
+    assert "the report is reports/index.html" in told
     table = pd.read_csv(clone.path / "reports/tables/ablation.csv")
     assert table["variant"].tolist() == list(VARIANTS)
     assert table["n"].tolist() == [1] * 3
@@ -146,7 +146,8 @@ def test_mlflow_shows_parents_and_children_and_survives_its_loss(clone: Clone) -
 
 
 def test_pool_sizes_rerun_their_variant_and_the_tables_only(clone: Clone) -> None:
-    own = {"train@apnb-0", "evaluate@apnb-0", "track", "collect", "report"}
+    own = {"train@apnb-0", "evaluate@apnb-0", "track", "collect"}
+    own |= {"figures", "pictures", "report"}
     clone.edit("- 8\n  ann:", "- 7\n  ann:")
     told = clone.run("dvc", "repro")
     assert stages_run(told) - {"check", "plan"} == own
@@ -175,7 +176,7 @@ def test_a_seed_a_variant_and_a_table_only_add(clone: Clone) -> None:
     assert {s for s in stale() if "@" in s} == {"imported@released"}
     clone.edit("checkpoints: {released: {file: x.pth, layout: authors}}", "checkpoints: {}")
     clone.edit("  sampling:\n  - ann\n", "  sampling:\n  - ann\n  - apnb\n")
-    assert stages_run(clone.run("dvc", "repro")) <= {"check", "report"}
+    assert stages_run(clone.run("dvc", "repro")) <= {"check", "figures", "pictures", "report"}
 
 
 def test_an_experiment_by_dvc(clone: Clone) -> None:

@@ -96,8 +96,17 @@ def build(network: dict[str, Any], classes: int) -> SegmentationNetwork:
 def load_network(path: Path) -> tuple[SegmentationNetwork, dict[str, Any]]:
     """A trained network by its file alone, and what the file says of itself."""
     tensors, about = load(path)
+    if not {"network", "classes"} <= about.keys():
+        raise InputError(
+            f"{path}: not a network that this project wrote; another's is imported first, by "
+            f"`checkpoints` in params.yaml"
+        )
     network = build(about["network"], len(about["classes"]))
-    network.load_state_dict(tensors)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"{path}: its tensors are not those of its network ({reason})") from None
     return network, about
 
 

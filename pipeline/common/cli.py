@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 from pipeline.common.orphans import end_with_parent
 
-from pipeline.common.orphans import end_with_parent
-
 _BRIEF = Repr()
 _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother, _BRIEF.maxlong = 2, 80, 80, 40
 _BRIEF.maxlist = _BRIEF.maxtuple = 12

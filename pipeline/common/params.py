@@ -10,11 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from pipeline.common import contexts
-<<<<<<< HEAD
 from pipeline.common.cli import InputError, sentence
-=======
-from pipeline.common.cli import InputError, brief, word
->>>>>>> verify
 from pipeline.common.combinations import problems
 from pipeline.common.files import read_json
 

@@ -8,6 +8,9 @@ from pipeline.common.params import Params
 
 EFFICIENCY = Path("reports/efficiency")  # a file each machine
 NETWORKS = Path("reports/networks.json")
+PUBLISHED = Path("reports/published.yaml")
+FIGURES = Path("reports/figures")
+PICTURES = Path("reports/pictures")
 
 
 class RunPaths(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyspng
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.common.cli import InputError
 
@@ -35,6 +35,8 @@ def _told_by_name(file: Path) -> Iterator[None]:
         yield
     except UnidentifiedImageError:
         raise InputError(f"{file}: not an image") from None
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing") from None
     except PermissionError:
         raise InputError(f"{file}: no permission to read it") from None
     except _FAULTS as error:
@@ -86,6 +88,15 @@ def checked(file: Path) -> bytes:
         with Image.open(BytesIO(content)) as image:
             image.verify() if image.format == "PNG" and image.tile else image.load()
     return content
+
+
+def read_upright(file: Path) -> npt.NDArray[np.uint8]:
+    """RGB pixels (H, W, 3) of a photograph, turned as the camera says that it was held."""
+    pixels = np.asarray(ImageFile(file))
+    with _told_by_name(file), Image.open(file) as image:
+        turned = Image.fromarray(pixels)
+        turned.getexif().update(image.getexif())
+        return np.asarray(ImageOps.exif_transpose(turned))
 
 
 def read_labels(file: Path, modes: Sequence[str] = ("L",)) -> npt.NDArray[Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from pipeline.reporting.provenance import line
-from pipeline.reporting.sections import Section
+from pipeline.reporting.sections import Section, Strip
 
 
 def page(sections: Iterable[Section]) -> str:
@@ -29,5 +29,14 @@ def _parts(section: Section) -> Iterator[str]:
         yield section.notes
     for figure in section.figures:
         yield f"![{figure.alternative}]({figure.file})"
+    for strip in section.strips:
+        yield f"{strip.caption}\n\n{_strip(strip)}"
     if section.origin:
         yield line(section.origin)
+
+
+def _strip(strip: Strip) -> str:
+    """A table of one row, the captions above the pictures."""
+    cells = [f"![{f.alternative}]({f.file})" for f in strip.figures]
+    rows = ([f.caption for f in strip.figures], ["---"] * len(cells), cells)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

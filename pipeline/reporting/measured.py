@@ -6,7 +6,9 @@ from pipeline.common.params import Params
 from pipeline.reporting.results import Result, Results
 
 PAPER_POOLING = ("pyramid_average", [1, 3, 6, 8])
-BASELINE, APNB, ANN = ("none", "none"), ("none", "apnb"), ("afnb", "apnb")
+# Pairs of fusion and context.
+BASELINE, ANN = ("none", "none"), ("afnb", "apnb")
+NB, APNB, AFNB = ("none", "nb"), ("none", "apnb"), ("afnb", "none")
 _OWN = {"fusion", "context", "sampling", "pool_sizes", "backbone", "widths"}
 
 

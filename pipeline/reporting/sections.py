@@ -10,10 +10,24 @@ from pipeline.reporting.provenance import Origin
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture: its file, as seen from reports/, and what stands for it where it is not seen."""
+    """A picture: its file, as seen from reports/, and what stands for it where it is not seen.
+
+    caption: what stands under it, a plain text; drawn: whether a CSV and a PDF lie beside it.
+    """
 
     file: str
     alternative: str
+    caption: str = ""
+    drawn: bool = False
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pictures that belong side by side; key: the meaning of their colours, as CSS has them."""
+
+    caption: str
+    figures: tuple[Figure, ...]
+    key: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,7 @@ class Section:
     table: pd.DataFrame | None = None
     notes: str = ""
     figures: tuple[Figure, ...] = ()
+    strips: tuple[Strip, ...] = ()
     origin: Origin | None = None
     headline: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)

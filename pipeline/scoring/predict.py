@@ -87,6 +87,11 @@ def predict(network: SegmentationNetwork, images: Tensor, protocol: str, setting
     return np.concatenate(ids)
 
 
+def as_shown(images: Tensor, settings: Any) -> Tensor:
+    """The images as `whole` shows them to the network."""
+    return protocols.scaled(images, first_scale((images.shape[2], images.shape[3]), settings))
+
+
 def _ids(scores: Tensor) -> Pixels:
     ids: Pixels = scores.argmax(dim=1).to(torch.uint8).cpu().numpy()
     return ids

@@ -1,0 +1,1 @@
+"""What pictures share: the classes' colours, and attention drawn on an image."""

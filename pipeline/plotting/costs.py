@@ -1,0 +1,128 @@
+"""The blocks' cost: the paper's figure of operation times, and cost against the positions N."""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pipeline.measuring.process import MEASURED
+from pipeline.plotting import style
+from pipeline.reporting.efficiency import BLOCK_NAMES, Row, mode, size_name
+
+COLOURS = {"nb": style.RED, "apnb": style.BLUE}
+LINES = {"plain": "--", "fast": "-"}
+AXES = {"ms": "time of the forward pass (ms)", "mb": "peak memory (MB)"}
+
+
+def operation_times(files: list[Row]) -> pd.DataFrame:
+    """A row a device, number type, input and block: the ms of each operation in the plain form."""
+    return pd.DataFrame(
+        [
+            {
+                "device": ", ".join(mode(row)),
+                "input": size_name(row["size"]),
+                "block": row["block"],
+                "status": row["status"],
+                **{name: 1e3 * value for name, value in row.get("operations", {}).items()},
+            }
+            for file in files
+            for row in sorted(file["operations"], key=lambda r: (mode(r), math.prod(r["size"])))
+        ],
+    )
+
+
+def costs(files: list[Row]) -> pd.DataFrame:
+    """A row a device, number type, block, form and number of positions N: ms and MB."""
+    return pd.DataFrame(
+        [
+            {
+                "device": ", ".join(mode(row)),
+                "block": row["block"],
+                "form": row["form"],
+                "positions": math.prod(row["size"]),
+                "ms": 1e3 * row["seconds"],
+                "mb": row["peak_bytes"] / 1e6,
+                "fit": file["settings"]["curve"]["fit"],
+            }
+            for file in files
+            for row in file["curve"]
+            if row["status"] == MEASURED
+        ],
+        columns=["device", "block", "form", "positions", "ms", "mb", "fit"],
+    )
+
+
+def exponent(positions: "pd.Series[int]", values: "pd.Series[float]", points: int) -> float:
+    """The slope of the straight line through the last points on log axes; nan below two."""
+    x, y = positions.to_numpy()[-points:], values.to_numpy()[-points:]
+    x, y = x[y > 0], y[y > 0]
+    if len(x) < 2:
+        return math.nan
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+def exponents(frame: pd.DataFrame) -> pd.DataFrame:
+    """The fitted exponents of time and memory, a row a curve."""
+    keys = ["device", "block", "form"]
+    rows = [
+        dict(zip(keys, key, strict=True))
+        | {"sizes": min(len(curve), int(curve["fit"].iloc[0]))}
+        | {
+            f"{unit}_exponent": exponent(curve["positions"], curve[unit], int(curve["fit"].iloc[0]))
+            for unit in AXES
+        }
+        for key, curve in frame.groupby(keys, sort=False)
+    ]
+    return pd.DataFrame(rows, columns=[*keys, "sizes", *(f"{unit}_exponent" for unit in AXES)])
+
+
+def draw_operations(frame: pd.DataFrame) -> Figure:
+    """Stacked bars, NB against APNB."""
+    figure, axes = plt.subplots(figsize=(7.2, 1.2 + 0.36 * len(frame)), layout="constrained")
+    left = np.zeros(len(frame))
+    names = [
+        f"{BLOCK_NAMES[block]}, {size}, {device}" + ("" if status == MEASURED else f": {status}")
+        for device, size, block, status in frame[["device", "input", "block", "status"]].to_numpy()
+    ]
+    groups = frame.columns[4:]
+    for group in groups:
+        width = frame[group].fillna(0).to_numpy()
+        colour = style.COLOURS[list(groups).index(group) % len(style.COLOURS)]
+        axes.barh(range(len(frame)), width, left=left, label=group, color=colour, height=0.7)
+        left += width
+    axes.set_yticks(range(len(frame)), names)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("time of the forward pass, plain form (ms)")
+    figure.legend(loc="outside upper center", ncols=max(1, -(-len(groups) // 2)))
+    return figure
+
+
+def draw_costs(frame: pd.DataFrame) -> Figure:
+    """Time and memory against N on log axes, a row of axes a device, with the exponents."""
+    devices = list(dict.fromkeys(frame["device"])) or ["not measured"]
+    figure, grid = plt.subplots(
+        len(devices), 2, figsize=(8, 3.4 * len(devices)), layout="constrained", squeeze=False
+    )
+    slopes = exponents(frame).set_index(["device", "block", "form"])
+    for device, row in zip(devices, grid, strict=True):
+        own = frame[frame["device"] == device]
+        for (unit, title), axes in zip(AXES.items(), row, strict=True):
+            for (block, form), curve in own.groupby(["block", "form"], sort=False):
+                slope = slopes.loc[(device, block, form), f"{unit}_exponent"]
+                power = "" if math.isnan(slope) else f": N^{slope:.2f}"
+                axes.plot(
+                    curve["positions"],
+                    curve[unit],
+                    LINES[form],
+                    color=COLOURS[block],
+                    marker="o",
+                    markersize=3,
+                    label=f"{BLOCK_NAMES[block]}, {form}{power}",
+                )
+            axes.set(xscale="log", yscale="log", xlabel="positions N", ylabel=title, title=device)
+            if len(own):
+                axes.legend()
+    return figure

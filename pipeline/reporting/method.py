@@ -1,0 +1,30 @@
+"""How the numbers are made, in words, from the settings."""
+
+from pipeline.common.params import Params
+from pipeline.reporting.sections import Section
+
+
+def section(settings: Params) -> Section:
+    """What each row has in common."""
+    profile, train = settings.active, settings.active.train
+    network, optimizer = profile.network, profile.train.optimizer
+    pixels = "x".join(map(str, train.augment.crop))
+    data = "drawn scenes in its layout" if settings.embedded else "its published files"
+    seeds = ", ".join(map(str, settings.seeds))
+    protocols = ", ".join(p.replace("_", "-") for p in profile.evaluate.protocols)
+    weights = f"{network.weights or 'random'} weights"
+    lines = [
+        f"- **Data**: {profile.dataset}, {data}; crops of {pixels} pixels.",
+        f"- **Network**: backbone {network.backbone} from {weights}, output stride "
+        f"{network.output_stride}; {network.channels} channels before the classifier, "
+        f"{network.key_channels} of query and key, {network.value_channels} of the value.",
+        f"- **Training**: {train.iterations} iterations of {train.batch_size} images, "
+        f"{optimizer.name} with learning rate {optimizer.lr:g}, polynomial decay of power "
+        f"{train.power:g}, {train.warmup} iterations of warm-up; seeds {seeds}, the same for "
+        "every row. The last iteration's weights are scored, no best one is picked.",
+        f"- **Score**: one integer confusion matrix over the whole validation split at the labels' "
+        f"own size; protocols: {protocols}; the tables show the first.",
+        "- **All other settings** are in `params.yaml`; data order, augmentation, dropout and "
+        "random sampling are functions of (seed, iteration, slot), so a run can be repeated.",
+    ]
+    return Section("method", "Method", intro="\n".join(lines))

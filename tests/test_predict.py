@@ -1,0 +1,163 @@
+"""Prediction of a user's own images: what is written, and what is refused in a sentence."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from ann import network_attention
+from pipeline import predict
+from pipeline.common import checkpoint, params
+from pipeline.common.cli import InputError
+from pipeline.datasets import DATASETS
+from pipeline.drawing.attention import AMBER, anchor_grids
+from pipeline.drawing.colours import palette
+from pipeline.scoring.predict import as_batch
+from pipeline.scoring.predict import predict as class_ids
+from tests.conftest import ROOT, small
+from tests.trees import image
+
+CLASSES, WEIGHTS = DATASETS["cityscapes"].classes, Path("weights/embedded/ann-0.safetensors")
+
+
+def save_network(variant: str, file: Path, classes: tuple[str, ...] = CLASSES) -> None:
+    """Random weights, with batch norm's statistics of noise: it predicts several classes."""
+    network = params.load().network(variant)
+    torch.manual_seed(1)
+    built = checkpoint.build(network, len(classes)).train()
+    with torch.no_grad():
+        for i in range(10):
+            noise = torch.randint(0, 256, (2, 3, 64, 128), generator=torch.manual_seed(i))
+            built(noise.to(torch.uint8))
+    checkpoint.save(file, built.state_dict(), network=network, classes=list(classes))
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> Path:
+    monkeypatch.chdir(tmp_path)
+    settings = small(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    settings["profiles"]["embedded"]["evaluate"] = {
+        "batch_size": 2,
+        "threads": 1,
+        "protocols": ["whole", "sliding"],
+        "window": [64, 64],
+        "stride": [32, 48],
+    }
+    Path("params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    save_network("ann", WEIGHTS)
+    image(Path("own/a.png"), (70, 130), seed=1)
+    image(Path("own/deep/b.jpg"), (97, 65), seed=2)
+    return tmp_path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
+    monkeypatch.setattr("sys.argv", ["predict", *map(str, words)])
+    predict.main()
+
+
+def test_labels_overlays_and_attention_of_a_folder(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, WEIGHTS, "own", "--out", "out", "--attention", "--protocol", "sliding")
+    assert "predict: 2/2" in capsys.readouterr().out
+    network, _ = checkpoint.load_network(WEIGHTS)
+    evaluate = params.load().active.evaluate
+    table = palette(19, DATASETS["cityscapes"].colours)
+    seen = set()
+    for name, file in (("a", "own/a.png"), ("deep/b", "own/deep/b.jpg")):
+        pixels = np.asarray(Image.open(file))
+        label = Image.open(f"out/labels/{name}.png")
+        assert (label.mode, label.size) == ("L", pixels.shape[1::-1])
+        ids = np.asarray(label)
+        assert np.array_equal(
+            ids, class_ids(network.eval(), as_batch([pixels]), "sliding", evaluate)[0]
+        )
+        seen |= set(np.unique(ids))
+        drawn = np.asarray(Image.open(f"out/overlays/{name}.png"))
+        assert np.abs(drawn - (0.4 * pixels + 0.6 * table[ids])).max() < 1
+        for block in ("fusion", "context"):
+            picture = Image.open(f"out/attention/{name}-{block}.png")
+            assert picture.size == (5 * pixels.shape[1] + 4 * 4, len(pixels))  # 4 grids, 1 map
+    assert len(seen) > 3
+    assert json.loads(Path("out/classes.json").read_text())["18"] == "bicycle"
+    files = [f for f in Path("out").rglob("*") if f.is_file()]
+    before = [f.read_bytes() for f in files]
+    run(monkeypatch, WEIGHTS, "own", "--out", "out", "--attention", "--protocol", "sliding")
+    assert [f.read_bytes() for f in files] == before
+
+
+def test_a_photograph_is_predicted_upright(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Image.Exif()
+    held[0x0112] = 6  # the camera was turned by a quarter
+    with Image.open("own/deep/b.jpg") as photo:
+        photo.rotate(90, expand=True).save("turned.png", exif=held)
+        photo.save("straight.png")
+    run(monkeypatch, WEIGHTS, "turned.png", "straight.png", "--out", "out")
+    turned, straight = (Path(f"out/labels/{n}.png").read_bytes() for n in ("turned", "straight"))
+    assert turned == straight
+
+
+def test_the_heaviest_anchor_is_the_brightest_bin(workplace: Path) -> None:
+    network, _ = checkpoint.load_network(WEIGHTS)
+    pixels = np.zeros((64, 128, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, pixels.shape).astype(np.uint8)
+    found = network_attention(network.eval(), as_batch([noise]), (0.2, 0.3))["context"]
+    drawn = anchor_grids(pixels, found, [1, 3, 6, 8], (0.2, 0.3))
+    best = int(found.weights[0, 0].argmax())
+    level = int(np.searchsorted(np.cumsum([1, 9, 36, 64]), best, side="right"))
+    top, bottom, left, right = (8 * found.boxes[best]).tolist()
+    middle = drawn[level][(top + bottom) // 2, (left + right) // 2]
+    assert np.abs(middle - 0.9 * np.array(AMBER)).max() <= 1
+
+
+def test_what_cannot_be_predicted_is_refused_in_a_sentence(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_network("baseline", Path("weights/embedded/baseline-0.safetensors"))
+    save_network("ann", Path("other.safetensors"), ("road", "sky"))
+    tensors, about = checkpoint.load(WEIGHTS)
+    checkpoint.save(Path("alien.safetensors"), tensors)
+    checkpoint.save(Path("torn.safetensors"), tensors, **about | {"classes": ["road"]})
+    image(Path("tiny.png"), (40, 200))
+    image(Path("own2/a.jpg"))
+    image(Path("own2/a.png"))
+    Path("empty").mkdir()
+    Path("text.png").write_text("not pixels")
+    damaged = Path("damaged.png")
+    damaged.write_bytes(Path("own/a.png").read_bytes()[:9000])
+    start = f"{WEIGHTS} own/a.png --out out"
+    for words, sentence in (
+        (f"{WEIGHTS} nowhere.png --out out", "nowhere.png is missing"),
+        (f"{WEIGHTS} text.png --out out", "text.png: not an image"),
+        (f"{WEIGHTS} damaged.png --out out", "damaged.png: cannot be read"),
+        (f"{WEIGHTS} tiny.png --out out", r"pool_sizes is \[1, 3, 6, 8\]; .* up to 5, for it sho"),
+        (f"{WEIGHTS} empty --out out", "empty: holds no image; read are .bmp, "),
+        (f"{WEIGHTS} own2 --out out", "own2/a.jpg and own2/a.png would both be written as a.png"),
+        (f"{WEIGHTS} own own/a.png --out out", "own/a.png and own/a.png would both"),
+        (f"{WEIGHTS} own --out own/out", "--out own/out lies in the input own"),
+        (f"{WEIGHTS} own --out text.png", "--out text.png: cannot be written"),
+        ("other.safetensors own --out out", "trained for 2 classes; allowed are the 19 of citysc"),
+        ("alien.safetensors own --out out", "alien.safetensors: not a network that this project"),
+        ("torn.safetensors own --out out", "torn.safetensors: its tensors are not those of its"),
+        ("own/a.png own --out out", "own/a.png: not a readable safetensors file"),
+        (
+            f"{start} --protocol multi_scale",
+            "--protocol is 'multi_scale'; .*: whole, sliding",
+        ),
+        (f"{start} --profile camvid", "trained for 19 classes; allowed are the 11 of camvid"),
+        (f"{start} --profile none", "--profile is 'none'; allowed are embedded, "),
+        (f"{start} --attention --point 1 0", "--point is .*; allowed are two numbers from 0"),
+        ("weights/embedded/baseline-0.safetensors own --out out --attention", "no non-local block"),
+    ):
+        with pytest.raises(InputError) as caught:
+            run(monkeypatch, *words.split())
+        assert re.search(sentence, str(caught.value)), caught.value
+        assert "\n" not in str(caught.value)
+    assert not list(workplace.glob("out/labels/**/*.png"))
