@@ -5,9 +5,9 @@ tensors out: nothing here knows of files, settings or trackers.
 """
 
 from ann.backbone import BACKBONES, STEMS, Backbone
-from ann.blocks import FORMS, NORMALIZATIONS, OUTPUTS, BlockOptions, NonLocalBlock
+from ann.blocks import FORMS, NORMALIZATIONS, OUTPUTS, BlockOptions, HoldsNaN, NonLocalBlock
 from ann.layouts import LAYOUTS, export_state, import_state, layout_settings
-from ann.loss import IGNORE_INDEX, Ohem, segmentation_loss
+from ann.loss import IGNORE_INDEX, Ohem, Sums, loss_sums, segmentation_loss
 from ann.metrics import Scores, confusion_matrix, scores
 from ann.network import ASYMMETRIC, CONTEXTS, FUSIONS, PIXELS, SegmentationNetwork
 from ann.plain import attend
@@ -28,17 +28,20 @@ __all__ = [
     "STEMS",
     "Backbone",
     "BlockOptions",
+    "HoldsNaN",
     "NonLocalBlock",
     "Ohem",
     "Sampler",
     "Scores",
     "SegmentationNetwork",
+    "Sums",
     "anchors",
     "attend",
     "confusion_matrix",
     "export_state",
     "import_state",
     "layout_settings",
+    "loss_sums",
     "scores",
     "segmentation_loss",
 ]

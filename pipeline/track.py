@@ -3,7 +3,8 @@
     python -m pipeline.track
 
 Long trainings send their curves while they run; this sends the rest, and all of it again to a
-new or lost store. A store that cannot be reached fails nothing: the files are the truth.
+new or lost store. A store that cannot be reached fails nothing: the files are the truth, and the
+next `make repro` or `make ui` sends them.
 """
 
 import csv
@@ -22,6 +23,7 @@ def main() -> None:
         if not tracking.attempt(read_json(paths.record), curve, read_json(paths.scores)):
             return
         sent += 1
+    tracking.UNSENT.unlink(missing_ok=True)
     print(f"{sent} runs are in MLflow; `make ui` shows them")
 
 

@@ -3,16 +3,20 @@
 The tests share one clone and build on each other, in their order.
 """
 
+import hashlib
 import json
 import os
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 from PIL import Image
 
+from pipeline.collect import thinned
 from tests.conftest import ROOT, VARIANTS, Clone
 from tests.trees import camvid
 
@@ -42,6 +46,17 @@ def test_one_command_makes_everything(clone: Clone) -> None:
         scores = json.loads((clone.path / f"runs/embedded/{name}-0/scores.json").read_text())
         assert abs(100 * scores["protocols"]["whole"]["miou"] - miou) < 1e-3
         assert scores["images"] == 4
+    lines = (clone.path / "reports/results.jsonl").read_text().splitlines()
+    for line in map(json.loads, lines):
+        weights = (clone.path / f"weights/embedded/{line['variant']}-0.safetensors").read_bytes()
+        assert line["record"]["weights_sha256"] == hashlib.sha256(weights).hexdigest()
+        lock = (clone.path / "requirements.lock").read_bytes()
+        assert line["record"]["environment"]["lock"] == hashlib.sha256(lock).hexdigest()
+    losses = pd.read_csv(clone.path / "reports/curves.csv", dtype=str)
+    for name, rows in losses.groupby("variant"):
+        curve = pd.read_csv(clone.path / f"runs/embedded/{name}-0/curve.csv", dtype=str)
+        assert rows["loss"].tolist() == curve["loss"].tolist()  # to the last digit
+    assert losses["iteration"].tolist() == [str(i + 1) for i in range(6)] * 3
     page = (clone.path / "reports/README.md").read_text()
     assert "not comparable with the paper's" in page
     assert "75.8†" in page
@@ -71,6 +86,19 @@ def test_a_second_time_does_nothing(clone: Clone) -> None:
     assert "Everything is up to date" in clone.run("python", "-m", "pipeline")
     assert stages_run(clone.run("dvc", "repro")) == set()
     assert {f: f.stat().st_mtime_ns for f in clone.path.rglob("reports/**/*")} == before
+
+
+@pytest.mark.parametrize(("count", "kept"), [(6, 6), (100, 100), (101, 51), (320, 80)])
+def test_curves_are_thinned_evenly_and_end_with_the_last_row(
+    count: int, kept: int, tmp_path: Path
+) -> None:
+    curve = tmp_path / "curve.csv"
+    rows = [f"{i + 1},0.1,{1 / (i + 1)!r}" for i in range(count)]
+    curve.write_text("\n".join(["iteration,lr,loss", *rows]))
+    found = list(thinned(curve))
+    assert len(found) == kept
+    assert found[-1] == (count, repr(1 / count))
+    assert len({b[0] - a[0] for a, b in pairwise(found[:-1])}) == 1
 
 
 def mlflow_runs(clone: Clone) -> pd.DataFrame:
@@ -176,8 +204,23 @@ def test_runs_that_fail_are_told(clone: Clone) -> None:
         assert f"{variant}-0 failed, see logs: " in told
     assert told.splitlines()[-1] == "error: 3 of 3 runs failed; all others are kept"
     assert "Traceback" not in told
-    assert "the loss is" in "".join(f.read_text() for f in clone.path.glob("logs/*.log"))
+    logs = "".join(f.read_text() for f in clone.path.glob("logs/*.log"))
+    assert "the loss is" in logs
+    assert "Traceback" not in logs
+    results = clone.path / "reports/results.jsonl"
+    failed = [json.loads(line) for line in results.read_text().splitlines()]
+    assert [(f["failed"], f["seed"], f["stage"]) for f in failed] == [
+        (v, 0, "train") for v in VARIANTS
+    ]
+    for failure in failed:
+        assert re.search(
+            r"is .* at iteration \d+, learning rate .*, with the images [a-z]", failure["reason"]
+        )
+    table = pd.read_csv(clone.path / "reports/tables/ablation.csv")
+    assert table["n"].tolist() == [0] * 3
     (clone.path / "params.yaml").write_text(kept)
+    clone.run("python", "-m", "pipeline.collect")
+    assert "failed" not in results.read_text()  # with these settings nothing did
 
 
 def test_real_images_run_through_the_same_pipeline(clone: Clone, tmp_path: Path) -> None:

@@ -151,13 +151,20 @@ class Augment(Strict):
 class Train(Strict):
     iterations: Count
     batch_size: Annotated[int, Field(ge=2)]
+    micro_batch: Count | None
     warmup: Annotated[int, Field(ge=0)]
     power: Positive
     precision: Literal["auto", "float32", "bfloat16"]
+    deterministic: bool
     threads: Count
     optimizer: Optimizer
     loss: Loss
     augment: Augment
+
+    @property
+    def at_a_time(self) -> int:
+        """The most samples that one process alone takes through the network at once."""
+        return min(self.batch_size, self.micro_batch or self.batch_size)
 
 
 class Evaluate(Strict):

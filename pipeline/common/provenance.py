@@ -7,6 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pipeline.common.files import file_digest
+
+LOCK = Path("requirements.lock")
 LIBRARIES = ("torch", "torchvision", "lightning-fabric", "numpy", "pillow")
 GENERATED = (":!reports", ":!dvc.lock")  # what a run itself changes does not make it dirty
 
@@ -28,6 +31,13 @@ def code_version() -> dict[str, Any]:
     }
 
 
+def weights_digest(weights: str | None) -> str | None:
+    """sha256 of the file that `network.weights` names; torchvision's are known by their name."""
+    if weights is None or not Path(weights).is_file():
+        return None
+    return file_digest(Path(weights))
+
+
 def cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -45,4 +55,5 @@ def environment(device: str) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in LIBRARIES},
+        "lock": file_digest(LOCK) if LOCK.exists() else None,
     }

@@ -7,11 +7,14 @@ run stands for a variant, its children for the seeds.
 
 import fcntl
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pipeline.common.files import digest
@@ -23,6 +26,8 @@ if TYPE_CHECKING:  # importing mlflow takes seconds, and short runs never need i
 
 LOCAL_STORE = "sqlite:///mlflow.db"
 EXPERIMENT = "ann"
+UNSENT = Path(".mlflow.unsent")  # there while something could not be sent
+LIMIT = float(os.environ.get("ANN_TRACK_LIMIT", "60"))  # seconds for one run, MLflow's import too
 _POINTS = 200  # of a run's curve, evenly spaced; curve.csv has every iteration
 _BATCH = 1000  # MLflow's limit of metrics in one request
 _FINGERPRINT, _ROWS, _SCORED = "fingerprint", "curve.rows", "scored"
@@ -33,13 +38,41 @@ def attempt(
     curve: Sequence[dict[str, float]],
     scores: dict[str, Any] | None = None,
 ) -> bool:
-    """Send what there is; a failure is told and stops nothing. Whether it was sent."""
+    """Send what there is; a failure is told, remembered and stops nothing. Whether it was sent."""
     try:
-        send(record, curve, scores)
-    except Exception as error:  # any fault of the store: the files keep everything
-        print(f"tracking failed and will be repeated later: {error}", file=sys.stderr)
+        with _within(LIMIT):
+            send(record, curve, scores)
+    except (Exception, _TooLong) as error:  # any fault of the store: the files keep everything
+        _store.cache_clear()
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        print(f"tracking failed and will be repeated later: {reason}", file=sys.stderr)
+        with suppress(OSError):
+            UNSENT.write_text(reason + "\n")
         return False
     return True
+
+
+class _TooLong(BaseException):
+    """Not an Exception: MLflow would catch it and try again, for minutes."""
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """End the block if it takes longer: a store that is locked or far away delays no training."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals belong to the main thread
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise _TooLong(f"the store did not answer within {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def send(
@@ -77,6 +110,8 @@ def _store() -> tuple["MlflowClient", str]:
     import logging
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")  # MLflow waits minutes if not told
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     from mlflow import MlflowClient

@@ -6,6 +6,7 @@ pipeline.STAGE` hands itself over to a fork of it and ends with its exit status.
 are warm, the project's own modules are not: each stage reads them from the disk when it starts.
 """
 
+import ctypes
 import json
 import os
 import runpy
@@ -22,6 +23,7 @@ from pathlib import Path
 
 VARIABLE = "ANN_WARM"
 LIBRARIES = ("lightning_fabric", "numpy", "pydantic", "rich.progress", "safetensors.torch", "yaml")
+_LIBC = ctypes.CDLL(None)
 MESSAGE = 1 << 17  # bytes; what Linux lets a message have is more
 
 
@@ -40,6 +42,12 @@ def server() -> Iterator[dict[str, str]]:
         finally:
             process.terminate()
             process.wait()
+
+
+def end_with_parent() -> None:
+    """Have the system end this process when the one that started it does, killed or not."""
+    if sys.platform == "linux":
+        _LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def hand_over(address: str) -> None:
@@ -79,6 +87,7 @@ def serve(address: str) -> None:
 def _stage(connection: socket.socket) -> None:
     """In the fork: become the process that asked, and tell it the exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    end_with_parent()
     message, files, *_ = socket.recv_fds(connection, MESSAGE, 3)
     asked = json.loads(message)
     for number, file in enumerate(files):

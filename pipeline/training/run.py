@@ -13,7 +13,16 @@ from pipeline.common.cli import InputError
 from pipeline.common.files import code_digest, digest
 from pipeline.inputs.store import Store
 
-CODE = [Path(p) for p in ("ann", "pipeline/inputs", "pipeline/training", "pipeline/train.py")]
+# All code that shapes a training's numbers; stage train of dvc.yaml depends on the same.
+CODE = [
+    Path("ann"),
+    Path("pipeline/common/checkpoint.py"),
+    Path("pipeline/common/processes.py"),
+    Path("pipeline/datasets"),
+    Path("pipeline/inputs"),
+    Path("pipeline/train.py"),
+    Path("pipeline/training"),
+]
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ class Run:
         shaped_by = [
             self.config,
             self.manifest["digest"],
+            provenance.weights_digest(self.network["weights"]),
             code_digest(CODE),
             self.device,
             self.world_size,
@@ -88,6 +98,7 @@ def describe(run: Run) -> dict[str, Any]:
         "fingerprint": run.fingerprint,
         "started": int(time.time()),
         "dataset": {"name": run.manifest["dataset"], "digest": run.manifest["digest"]},
+        "backbone_sha256": provenance.weights_digest(run.network["weights"]),
         "config": json.loads(json.dumps(run.config)),
         "code": provenance.code_version(),
         "environment": {**provenance.environment(name), "processes": run.world_size},
