@@ -15,7 +15,7 @@ from pipeline.collect import RESULTS
 from pipeline.common import cli, params
 from pipeline.common.files import read_json, whole_file, whole_folder, write_json
 from pipeline.common.paths import EFFICIENCY, NETWORKS
-from pipeline.common.tracking import run_name
+from pipeline.tracking.runs import run_name
 from pipeline.reporting import classes, comparisons, efficiency, imported, tables
 from pipeline.reporting.results import Result, Results, mean, read, read_imported
 
