@@ -32,7 +32,7 @@ test: setup
 	pytest
 
 bench: setup
-	pytest --benchmark-enable --benchmark-columns=median,rounds -s -o python_files='bench_*.py' tests/benchmarks
+	pytest -n 0 --benchmark-enable --benchmark-columns=median,rounds -s -o python_files='bench_*.py' tests/benchmarks
 
 lint: setup
 	ruff check .

@@ -22,14 +22,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.common import cli, params, tracking, warm
+from pipeline.common import cli, params, warm
 from pipeline.common.cli import InputError
 from pipeline.common.orphans import end_with_parent
 from pipeline.common.progress import Reporter
+from pipeline.tracking.store import UNSENT
 
 LOGS = Path("logs")
 STAGE = re.compile(r"'(?:train|evaluate)@([^']+)'")
-LAST = "track", "collect", "figures", "pictures", "report"  # some runs are enough for these
+LAST = "collect", "figures", "pictures", "report", "track"  # some runs are enough for these
 DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
 
 
@@ -208,7 +209,7 @@ def main() -> None:
         raise InputError(f"{count} failed; all others are kept")
     if changed:
         dvc("repro", "--quiet")
-    elif tracking.UNSENT.exists():  # what DVC does not know of
+    elif UNSENT.exists():  # what DVC does not know of
         subprocess.run([sys.executable, "-m", "pipeline.track"])
     print("Everything is up to date; the report is reports/index.html")
 

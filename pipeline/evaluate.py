@@ -22,6 +22,7 @@ from pipeline.common.files import read_json, write_json
 from pipeline.common.paths import RunPaths
 from pipeline.common.processes import launch
 from pipeline.common.progress import Reporter
+from pipeline.drawing import examples
 from pipeline.inputs.store import Store
 from pipeline.prepare import MANIFEST, folder
 from pipeline.scoring.categories import categories
@@ -79,18 +80,16 @@ def too_large(name: str, settings: params.Evaluate, protocol: str, size: tuple[i
     )
 
 
-def score(
-    file: Path, data: Path, settings: params.Evaluate, name: str, fabric: Fabric
-) -> dict[str, Any]:
-    """What scores.json says of the network in `file` on the validation split of `data`."""
+def score(paths: RunPaths, data: Path, settings: params.Evaluate, fabric: Fabric) -> dict[str, Any]:
+    """What scores.json says of a network on the validation split of `data`; draws examples."""
     manifest, store = read_json(data / MANIFEST), Store(data, "val")
     classes = manifest["classes"]
-    network = load(file, manifest["dataset"], classes, store.sizes, settings)
+    network = load(paths.weights, manifest["dataset"], classes, store.sizes, settings)
     confusions = evaluate(
         network,
         store,
         settings,
-        name,
+        paths.name,
         classes=len(classes),
         background=manifest["background"],
         fabric=fabric,
@@ -98,7 +97,9 @@ def score(
     groups = categories(classes)
     found = {p: protocol_scores(c, classes, groups) for p, c in confusions.items()}
     told = ", ".join(f"{100 * s['miou']:.2f} ({p})" for p, s in found.items())
-    fabric.print(f"{name}: mIoU {told}")
+    fabric.print(f"{paths.name}: mIoU {told}")
+    if fabric.is_global_zero:
+        examples.write(paths.predictions, network, store, manifest["dataset"], settings)
     return {
         "images": manifest["splits"]["val"]["count"],
         "dataset_digest": manifest["digest"],
@@ -111,7 +112,7 @@ def main() -> None:
     paths, fabric = RunPaths(settings.profile, variant, seed), launch()
     data, wanted = folder(settings.profile), settings.active.evaluate
     with failures.kept(paths, settings, "evaluate"):
-        result = score(paths.weights, data, wanted, paths.name, fabric)
+        result = score(paths, data, wanted, fabric)
         if fabric.is_global_zero:
             write_json(paths.scores, result)
 

@@ -52,7 +52,7 @@ def main() -> None:
     if fabric.is_global_zero:
         convert(name, given, data, paths.weights)
     fabric.barrier()
-    scores = score(paths.weights, data, settings.active.evaluate, name, fabric)
+    scores = score(paths, data, settings.active.evaluate, fabric)
     if not fabric.is_global_zero:
         return
     write_json(paths.scores, scores)

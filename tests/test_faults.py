@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from lightning_fabric import Fabric
 from sqlalchemy import Engine, event
 
 from pipeline import collect, evaluate, track
-from pipeline.common import checkpoint, cli, failures, files, params, tracking
+from pipeline.common import checkpoint, cli, failures, files, params
 from pipeline.common.files import read_json, whole_file, whole_folder
 from pipeline.common.paths import RunPaths
 from pipeline.inputs.loader import sample_indices
 from pipeline.inputs.store import Store
+from pipeline.tracking import runs
+from pipeline.tracking import store as tracking
 from pipeline.training import loop
 from pipeline.training.pace import Pace
 from pipeline.training.run import CODE, Run
@@ -288,23 +291,23 @@ def test_a_locked_store_delays_little_and_is_sent_later(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     event.listen(Engine, "before_cursor_execute", impatient, retval=True)
-    tracking._store.cache_clear()
+    tracking.connect.cache_clear()
     rows = [{"iteration": i + 1, "loss": 1 / (i + 1), "lr": 0.1} for i in range(70)]
-    page = tracking.send(record(0), rows[:30])
+    page = runs.send(record(0), rows[:30])
     resumed = record(0) | {
         "started": record(0)["started"] + 1000
     }  # killed, and from an older state
-    assert tracking.attempt(resumed, rows[:20])
-    assert tracking.send(resumed, rows) == page
-    history = tracking._store()[0].get_metric_history(page, "loss")
+    assert tracking.attempt(partial(runs.send, resumed, rows[:20]))
+    assert runs.send(resumed, rows) == page
+    history = tracking.connect()[0].get_metric_history(page, "loss")
     assert [m.step for m in history] == list(range(7, 71, 7))
     assert not tracking.UNSENT.exists()
-    tracking._store.cache_clear()
+    tracking.connect.cache_clear()
     monkeypatch.setattr(tracking, "LIMIT", 2.0)
     holder = sqlite3.connect(tmp_path / "mlflow.db")
     holder.execute("BEGIN EXCLUSIVE")
     start = time.monotonic()
-    assert not tracking.attempt(record(1), [])
+    assert not tracking.attempt(partial(runs.send, record(1), []))
     assert time.monotonic() - start < 15  # MLflow alone tries again for minutes
     assert "tracking failed and will be repeated later: " in capsys.readouterr().err
     assert tracking.UNSENT.exists()
@@ -319,7 +322,7 @@ def test_a_locked_store_delays_little_and_is_sent_later(
     track.main()
     assert not tracking.UNSENT.exists()
     assert "1 runs are in MLflow" in capsys.readouterr().out
-    tracking._store.cache_clear()
+    tracking.connect.cache_clear()
     event.remove(Engine, "before_cursor_execute", impatient)
 
 
@@ -328,9 +331,9 @@ def test_an_unreachable_server_is_given_up_soon(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    tracking._store.cache_clear()
+    tracking.connect.cache_clear()
     start = time.monotonic()
-    assert not tracking.attempt(record(0), [])
+    assert not tracking.attempt(partial(runs.send, record(0), []))
     assert time.monotonic() - start < 30
     assert tracking.UNSENT.exists()
 
@@ -398,7 +401,7 @@ NEUTRAL = {  # imported by a training, and shape no number of it
         "params",
         "paths",
     ),
-    *("progress", "provenance", "scores", "tracking"),
+    *("progress", "provenance", "scores"),
 }
 
 
@@ -408,6 +411,7 @@ def test_all_code_that_a_training_imports_is_in_its_fingerprint() -> None:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     neutral = {f"pipeline.common.{name}" for name in NEUTRAL} | {"pipeline.common"}
+    neutral |= {m for m in told.stdout.split() if m.startswith("pipeline.tracking")}
     neutral |= {"pipeline.prepare"}  # where the prepared data lie; their digest is there
     found = {m for m in told.stdout.split() if not m.startswith("pipeline.preparing")} - neutral
     covered = [".".join(path.with_suffix("").parts) for path in CODE]

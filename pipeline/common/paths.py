@@ -47,6 +47,11 @@ class RunPaths(NamedTuple):
         return self.folder / "scores.json"
 
     @property
+    def predictions(self) -> Path:
+        """A few images beside their labels and predictions."""
+        return self.folder / "predictions.webp"
+
+    @property
     def failure(self) -> Path:
         """Why the last try failed; not there once the run succeeds."""
         return self.folder / "failure.json"

@@ -2,13 +2,16 @@
 
 import os
 import time
+from functools import partial
 from typing import Any
 
-from pipeline.common import memory, tracking
+from pipeline.common import memory
 from pipeline.common.cli import Stopped
 from pipeline.common.failures import memory_told
 from pipeline.common.progress import Reporter
 from pipeline.inputs.loader import Batch, Numbered, batches
+from pipeline.tracking.runs import send
+from pipeline.tracking.store import attempt
 from pipeline.training.pace import Pace
 from pipeline.training.state import Training
 from pipeline.training.stop import on_sigterm
@@ -65,7 +68,7 @@ def fit(training: Training, record: dict[str, Any]) -> dict[str, Any]:
                 raise Stopped(f"{training.paths.name}: stopped at iteration {done} of {total}")
             if sending.due() and fabric.is_global_zero:
                 with sending.timed():
-                    tracking.attempt(record, training.curve(done))
+                    attempt(partial(send, record, training.curve(done)))
     return {
         "seconds": round(time.monotonic() - began, 2),
         "iterations": total - training.start,
