@@ -26,6 +26,7 @@ from pipeline.common import cli, params, warm
 from pipeline.common.cli import InputError
 from pipeline.common.orphans import end_with_parent
 from pipeline.common.progress import Reporter
+from pipeline.mend import mend
 from pipeline.tracking.store import UNSENT
 
 LOGS = Path("logs")
@@ -40,11 +41,11 @@ def dvc(*words: str) -> None:
         raise InputError(f"`dvc {' '.join(words)}` failed; its message stands above")
 
 
-def tell_lock() -> None:
-    """Say so where another DVC command holds the repository: DVC itself would wait in silence."""
+def locked() -> bool:
+    """Whether another DVC command holds the repository; says so, for DVC waits in silence."""
     file = Path(".dvc/tmp/lock")
     if not file.exists():
-        return
+        return False
     with file.open() as opened:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,6 +56,8 @@ def tell_lock() -> None:
                 f"end",
                 file=sys.stderr,
             )
+            return True
+    return False
 
 
 def stale() -> set[str]:
@@ -195,7 +198,8 @@ def main() -> None:
     jobs = default_jobs(settings) if jobs is None else jobs
     if jobs < 1:
         raise InputError(f"--jobs is {jobs}; allowed is 1 or more")
-    tell_lock()
+    if not locked():
+        mend()
     dvc("repro", "--quiet", "plan", "prepare", "contact_sheet")  # what it costs, before it does
     changed = stale()
     pool = Pool(runs_to_do(settings, changed), jobs)
