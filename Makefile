@@ -1,6 +1,7 @@
 # make repro   the whole experiment      make test   the tests         make ui   MLflow's pages
+# make verify  does this machine train the committed network again, bit for bit
 # make bench   the blocks' speed          make lint   style and types
-# make lock    renew the lock file
+# make lock    renew the lock file        make audit  known faults of the locked packages
 
 PYTHON ?= python3
 PORT ?= 5000
@@ -9,7 +10,7 @@ STAMP := .venv/installed
 export MLFLOW_DISABLE_TELEMETRY = true
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup repro test bench lint ui lock
+.PHONY: setup repro verify test bench lint ui lock audit
 setup: $(STAMP)
 
 # uv comes from the lock file too, so every package that is installed has its hash checked.
@@ -24,16 +25,22 @@ $(STAMP): requirements.lock
 repro: setup
 	python -m pipeline $(if $(JOBS),--jobs $(JOBS))
 
+verify: setup
+	python -m pipeline.verify
+
 test: setup
 	pytest
 
 bench: setup
-	pytest --benchmark-enable --benchmark-columns=median,rounds -s -o python_files='bench_*.py' tests/benchmarks
+	pytest -n 0 --benchmark-enable --benchmark-columns=median,rounds -s -o python_files='bench_*.py' tests/benchmarks
 
 lint: setup
 	ruff check .
 	ruff format --check .
 	mypy
+
+audit: setup
+	python .ci/audit.py
 
 ui: setup
 	python -m pipeline.track

@@ -6,9 +6,9 @@ tensors out: nothing here knows of files, settings or trackers.
 
 from ann.attention import Attention, attention, attention_blocks, network_attention
 from ann.backbone import BACKBONES, STEMS, Backbone
-from ann.blocks import FORMS, NORMALIZATIONS, OUTPUTS, BlockOptions, NonLocalBlock
+from ann.blocks import FORMS, NORMALIZATIONS, OUTPUTS, BlockOptions, HoldsNaN, NonLocalBlock
 from ann.layouts import LAYOUTS, export_state, import_state, layout_settings
-from ann.loss import IGNORE_INDEX, Ohem, segmentation_loss
+from ann.loss import IGNORE_INDEX, Ohem, Sums, loss_sums, segmentation_loss
 from ann.metrics import Scores, confusion_matrix, scores
 from ann.network import ASYMMETRIC, CONTEXTS, FUSIONS, PIXELS, SegmentationNetwork
 from ann.plain import attend
@@ -30,11 +30,13 @@ __all__ = [
     "Attention",
     "Backbone",
     "BlockOptions",
+    "HoldsNaN",
     "NonLocalBlock",
     "Ohem",
     "Sampler",
     "Scores",
     "SegmentationNetwork",
+    "Sums",
     "anchors",
     "attend",
     "attention",
@@ -43,6 +45,7 @@ __all__ = [
     "export_state",
     "import_state",
     "layout_settings",
+    "loss_sums",
     "network_attention",
     "scores",
     "segmentation_loss",

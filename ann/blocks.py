@@ -70,6 +70,10 @@ def embedding(inputs: int, outputs: int, norm: bool, bias: bool = False) -> nn.M
     )
 
 
+class HoldsNaN(ValueError):  # noqa: N818
+    """A map that a block is given is not of numbers, as in a training that diverged."""
+
+
 class NonLocalBlock(nn.Module):
     """NB, or APNB with a sampler, or FNB with `low_channels`, or AFNB with both.
 
@@ -137,4 +141,4 @@ class NonLocalBlock(nn.Module):
                 raise ValueError(f"{name} has {value.shape[1]} channels; allowed is {channels}")
             # On a device the sum would make the program wait; a training looks at its loss there.
             if value.device.type == "cpu" and value.detach().sum().isnan():
-                raise ValueError(f"{name} holds NaN; allowed are numbers")
+                raise HoldsNaN(f"{name} holds NaN; allowed are numbers")

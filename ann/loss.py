@@ -5,6 +5,7 @@ taken by hand over reduction="none": the built-in 2-D mean is not deterministic 
 """
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,31 @@ class Ohem:
     min_kept: int = 100_000
 
 
+class Sums(NamedTuple):
+    """The weighted sums of the pixels' losses, and of the weights that their means are over.
+
+    `kept` is of the pixels that OHEM keeps for L_final, `valid` of all that are not IGNORE_INDEX.
+    """
+
+    final: Tensor
+    kept: Tensor
+    aux: Tensor
+    valid: Tensor
+
+
+def pixel_weights(labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """The class weight of each pixel (B, H, W), one without any; zero for IGNORE_INDEX."""
+    keep = labels != IGNORE_INDEX
+    if class_weights is None:
+        return keep.float()
+    return keep * class_weights[labels.clamp(max=len(class_weights) - 1)]
+
+
+def mean(total: Tensor, weight: Tensor) -> Tensor:
+    """total / weight; zero where nothing counts."""
+    return total / weight.clamp(min=torch.finfo(weight.dtype).tiny)
+
+
 def cross_entropy(
     logits: Tensor, labels: Tensor, class_weights: Tensor | None = None, ohem: Ohem | None = None
 ) -> Tensor:
@@ -28,16 +54,21 @@ def cross_entropy(
 
     logits (B, classes, H, W), labels (B, H, W) of class ids.
     """
+    return mean(*_sums(logits, labels, class_weights, ohem))
+
+
+def _sums(
+    logits: Tensor, labels: Tensor, class_weights: Tensor | None, ohem: Ohem | None
+) -> tuple[Tensor, Tensor]:
+    """The sum of the pixels' weighted losses, and of their weights."""
     loss = F.cross_entropy(
         logits, labels, class_weights, ignore_index=IGNORE_INDEX, reduction="none"
     )
-    keep = labels != IGNORE_INDEX
-    if ohem is not None:
-        keep = keep & _hard(logits.detach(), labels, keep, ohem)
-    weights = keep.to(loss.dtype)
-    if class_weights is not None:
-        weights = weights * class_weights[labels.clamp(max=len(class_weights) - 1)]
-    return (loss * keep).sum() / weights.sum().clamp(min=torch.finfo(loss.dtype).tiny)
+    weights = pixel_weights(labels, class_weights)
+    if ohem is None:
+        return loss.sum(), weights.sum()
+    hard = _hard(logits.detach(), labels, labels != IGNORE_INDEX, ohem)
+    return (loss * hard).sum(), (weights * hard).sum()
 
 
 def _hard(logits: Tensor, labels: Tensor, valid: Tensor, ohem: Ohem) -> Tensor:
@@ -51,18 +82,17 @@ def _hard(logits: Tensor, labels: Tensor, valid: Tensor, ohem: Ohem) -> Tensor:
     return confidence <= threshold
 
 
-def segmentation_loss(
+def loss_sums(
     logits: Tensor,
     aux_logits: Tensor,
     labels: Tensor,
     *,
-    aux_weight: float = 0.4,
     class_weights: Tensor | None = None,
     ohem: Ohem | None = None,
     at_labels: bool = True,
     align_corners: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """L_final + aux_weight * L_Stage4, and L_final alone.
+) -> Sums:
+    """What L_final and L_Stage4 are the means of, for a loss over more than these samples.
 
     at_labels: upsample the logits to the labels (the paper), with `align_corners`, or else sample
     the labels at the centres of the logits' cells, which costs a small part of it.
@@ -75,9 +105,17 @@ def segmentation_loss(
         )
     else:
         labels = at_centres(labels, logits.shape[2:])
-    final = cross_entropy(logits.float(), labels, class_weights, ohem)
-    aux = cross_entropy(aux_logits.float(), labels, class_weights)
-    return final + aux_weight * aux, final
+    final = _sums(logits.float(), labels, class_weights, ohem)
+    return Sums(*final, *_sums(aux_logits.float(), labels, class_weights, None))
+
+
+def segmentation_loss(
+    logits: Tensor, aux_logits: Tensor, labels: Tensor, *, aux_weight: float = 0.4, **settings: Any
+) -> tuple[Tensor, Tensor]:
+    """L_final + aux_weight * L_Stage4, and L_final alone; settings as of loss_sums."""
+    sums = loss_sums(logits, aux_logits, labels, **settings)
+    final = mean(sums.final, sums.kept)
+    return final + aux_weight * mean(sums.aux, sums.valid), final
 
 
 def at_centres(labels: Tensor, size: torch.Size) -> Tensor:

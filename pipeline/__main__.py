@@ -8,6 +8,7 @@ stopped.
 """
 
 import argparse
+import fcntl
 import json
 import os
 import re
@@ -23,18 +24,37 @@ from typing import TextIO
 
 from pipeline.common import cli, params, warm
 from pipeline.common.cli import InputError
+from pipeline.common.orphans import end_with_parent
 from pipeline.common.progress import Reporter
+from pipeline.tracking.store import UNSENT
 
 LOGS = Path("logs")
 STAGE = re.compile(r"'(?:train|evaluate)@([^']+)'")
-LAST = "track", "collect", "figures", "pictures", "report"  # some runs are enough for these
+LAST = "collect", "figures", "pictures", "report", "track"  # some runs are enough for these
 DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
 
 
 def dvc(*words: str) -> None:
     """Run DVC in the foreground; its own output says what is wrong."""
-    if subprocess.run([*DVC, *words]).returncode:
+    if subprocess.run([*DVC, *words], preexec_fn=end_with_parent).returncode:
         raise InputError(f"`dvc {' '.join(words)}` failed; its message stands above")
+
+
+def tell_lock() -> None:
+    """Say so where another DVC command holds the repository: DVC itself would wait in silence."""
+    file = Path(".dvc/tmp/lock")
+    if not file.exists():
+        return
+    with file.open() as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = opened.read().strip() or "unknown"
+            print(
+                f"another DVC command (process {holder}) holds the lock {file}; waiting for its "
+                f"end",
+                file=sys.stderr,
+            )
 
 
 def stale() -> set[str]:
@@ -129,6 +149,7 @@ class Pool:
                     errors="replace",
                     env=environment,
                     start_new_session=True,  # so that a stop reaches what DVC started
+                    preexec_fn=end_with_parent,
                 )
                 self._follow(process, number, share, log)
 
@@ -174,6 +195,7 @@ def main() -> None:
     jobs = default_jobs(settings) if jobs is None else jobs
     if jobs < 1:
         raise InputError(f"--jobs is {jobs}; allowed is 1 or more")
+    tell_lock()
     dvc("repro", "--quiet", "plan", "prepare", "contact_sheet")  # what it costs, before it does
     changed = stale()
     pool = Pool(runs_to_do(settings, changed), jobs)
@@ -187,6 +209,8 @@ def main() -> None:
         raise InputError(f"{count} failed; all others are kept")
     if changed:
         dvc("repro", "--quiet")
+    elif UNSENT.exists():  # what DVC does not know of
+        subprocess.run([sys.executable, "-m", "pipeline.track"])
     print("Everything is up to date; the report is reports/index.html")
 
 

@@ -15,6 +15,7 @@ from ann import import_state
 from pipeline.common import checkpoint, cli, params, provenance
 from pipeline.common.files import file_digest, read_json, write_json
 from pipeline.common.paths import RunPaths
+from pipeline.common.processes import launch
 from pipeline.evaluate import score
 from pipeline.prepare import MANIFEST, folder
 from pipeline.training.run import check_maps
@@ -47,8 +48,13 @@ def main() -> None:
     given = params.listed_checkpoint(settings, name)
     params.require_checked(settings, "evaluate")
     paths, data = RunPaths(settings.profile, name, None), folder(settings.profile)
-    convert(name, given, data, paths.weights)
-    scores = score(paths.weights, data, settings.active.evaluate, name)
+    fabric = launch()
+    if fabric.is_global_zero:
+        convert(name, given, data, paths.weights)
+    fabric.barrier()
+    scores = score(paths, data, settings.active.evaluate, fabric)
+    if not fabric.is_global_zero:
+        return
     write_json(paths.scores, scores)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     write_json(

@@ -73,7 +73,7 @@ def measured_step(profile: str, variant: str, train: params.Train, parameters: i
     if not NETWORKS.exists():
         return None
     file = read_json(NETWORKS)
-    wanted = (profile, variant, "step", list(train.augment.crop), train.batch_size, parameters)
+    wanted = (profile, variant, "step", list(train.augment.crop), train.at_a_time, parameters)
     keys = ("profile", "variant", "pass", "size", "batch", "parameters")
     for row in file["networks"]:
         if tuple(row[k] for k in keys) == wanted and row["status"] == MEASURED:
@@ -89,7 +89,7 @@ def predict(plan: params.Plan, train: params.Train, need: Row) -> tuple[float, f
     optimizer = train.optimizer
     values = 2 if optimizer.name == "adamw" else int(bool(optimizer.momentum))
     state = need["parameters"] * FLOAT * (2 + values)  # weights, gradients, the optimizer's
-    return seconds, state + train.batch_size * need["saved_bytes"]
+    return seconds, state + train.at_a_time * need["saved_bytes"]
 
 
 def trainings(settings: params.Params, profile: str, counts: dict[str, Row]) -> pd.DataFrame:
@@ -101,7 +101,7 @@ def trainings(settings: params.Params, profile: str, counts: dict[str, Row]) -> 
         how = f"predicted for {settings.plan.device}"
         step = measured_step(profile, variant, train, need["parameters"])
         if step:
-            seconds = step["seconds"] * train.iterations
+            seconds = step["seconds"] * train.iterations * train.batch_size / train.at_a_time
             memory = step["peak_bytes"] + FLOAT * need["parameters"]
             how = f"measured step, {step['device']}"
         row = {"variant": variant, "parameters": need["parameters"], "flops": need["flops"]}
@@ -173,7 +173,7 @@ def page(settings: params.Params, counts: dict[str, dict[str, Row]]) -> str:
         f"{PASSES} times the operations of a forward pass, times batch and iterations, at "
         f"{plan.utilisation:.0%} of what is assumed of {plan.device}: {plan.tflops.bfloat16:g} "
         f"TFLOP/s in bfloat16, {plan.tflops.float32:g} in float32; these are assumptions in "
-        "params.yaml. The memory is what autograd keeps, of the whole batch on one device, with "
+        "params.yaml. The memory is what autograd keeps, of what one process takes at once, with "
         "weights, gradients and optimizer state; work space comes on top. GFLOPs are of a forward "
         "pass in training, two a multiply-add. 1 GB is 10^9 bytes.",
     ]

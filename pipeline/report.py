@@ -18,7 +18,6 @@ from pipeline.collect import RESULTS
 from pipeline.common import cli, params
 from pipeline.common.files import read_json, whole_file, whole_folder, write_json
 from pipeline.common.paths import EFFICIENCY, FIGURES, NETWORKS, PUBLISHED
-from pipeline.common.tracking import run_name
 from pipeline.reporting import (
     beyond,
     classes,
@@ -47,6 +46,7 @@ from pipeline.reporting.results import (
     read_imported,
 )
 from pipeline.reporting.sections import Section
+from pipeline.tracking.runs import run_name
 
 REPORTS = Path("reports")
 

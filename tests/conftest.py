@@ -15,6 +15,9 @@ import yaml
 ROOT = Path(__file__).parents[1]
 VARIANTS = ("baseline", "apnb", "ann")
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side, one core each
+    torch.set_num_threads(1)
+
 
 @dataclass
 class Clone:

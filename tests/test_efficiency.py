@@ -216,7 +216,8 @@ def test_a_prediction_stands_beside_what_happened() -> None:
 def test_figures_are_the_same_bytes_again(tmp_path: Path) -> None:
     frame = costs.operation_times([machine()])
     for name in ("one", "two"):
-        style.save(costs.draw_operations(frame), frame, tmp_path / name, "where it is from")
+        style.save(costs.draw_operations(frame), frame, tmp_path / name, "a source")
     one, two = ((tmp_path / f"{name}.svg").read_bytes() for name in ("one", "two"))
     assert one == two
     assert b"a device" in one
+    assert b"a source" in one

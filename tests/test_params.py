@@ -111,7 +111,7 @@ def test_every_shipped_profile_is_valid(profile: str, tmp_path: Path) -> None:
         (f"{EVALUATE}.flip", None, f"{EVALUATE}.flip is missing; the protocol multi_scale needs"),
         (f"{EVALUATE}.stride", [240, 321], f"{EVALUATE}.stride is [240, 321]; allowed are steps"),
         (f"{EVALUATE}.scales", [1.0, 1.0], f"{EVALUATE}.scales is [1.0, 1.0]; allowed is each"),
-        (f"{EVALUATE}.scales", [0.0], f"{EVALUATE}.scales.0 is 0.0; allowed is greater than 0"),
+        (f"{EVALUATE}.scales", [0.0], f"{EVALUATE}.scales.0 is 0.0; allowed is greater than or"),
         ("checkpoints.Mine", {"file": "a.pth", "layout": "mmseg"}, "a letter first"),
         ("checkpoints.a", {"file": "a.pth", "layout": "paddle"}, "allowed is 'authors' or 'mmseg'"),
         ("checkpoints.a", {"layout": "mmseg"}, "checkpoints.a.file is missing"),

@@ -218,8 +218,23 @@ def test_runs_that_fail_are_told(clone: Clone) -> None:
         assert f"{variant}-0 failed, see logs: " in told
     assert told.splitlines()[-1] == "error: 3 of 3 runs failed; all others are kept"
     assert "Traceback" not in told
-    assert "the loss is" in "".join(f.read_text() for f in clone.path.glob("logs/*.log"))
+    logs = "".join(f.read_text() for f in clone.path.glob("logs/*.log"))
+    assert "the loss is" in logs
+    assert "Traceback" not in logs
+    results = clone.path / "reports/results.jsonl"
+    failed = [json.loads(line) for line in results.read_text().splitlines()]
+    assert [(f["failed"], f["seed"], f["stage"]) for f in failed] == [
+        (v, 0, "train") for v in VARIANTS
+    ]
+    for failure in failed:
+        assert re.search(
+            r"is .* at iteration \d+, learning rate .*, with the images [a-z]", failure["reason"]
+        )
+    table = pd.read_csv(clone.path / "reports/tables/ablation.csv")
+    assert table["n"].tolist() == [0] * 3
     (clone.path / "params.yaml").write_text(kept)
+    clone.run("python", "-m", "pipeline.collect")
+    assert "failed" not in results.read_text()  # with these settings nothing did
 
 
 def test_real_images_run_through_the_same_pipeline(clone: Clone, tmp_path: Path) -> None:

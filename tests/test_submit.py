@@ -19,6 +19,7 @@ from pipeline.common import checkpoint, params
 from pipeline.common.cli import InputError
 from pipeline.common.files import write_json
 from pipeline.common.paths import RunPaths
+from pipeline.common.processes import launch
 from pipeline.datasets import DATASETS, scene
 from pipeline.datasets.base import lookup_table
 from pipeline.inputs.store import Store
@@ -62,7 +63,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     paths = RunPaths("embedded", "ann", 0)
     saved = {"network": network, "classes": list(CITYSCAPES.classes)}
     checkpoint.save(paths.weights, built.state_dict(), **saved)
-    scores = evaluate.score(paths.weights, data, loaded.active.evaluate, "ann-0")
+    scores = evaluate.score(paths, data, loaded.active.evaluate, launch())
     write_json(paths.scores, scores)
     return tmp_path
 

@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.common import tracking
+from pipeline.tracking import runs
+from pipeline.tracking import store as tracking
 from tests.conftest import ROOT
 
 
@@ -30,10 +32,7 @@ def record(seed: int) -> dict[str, Any]:
 
 def test_several_processes_make_one_store_and_one_parent(tmp_path: Path) -> None:
     rows = [{"iteration": i + 1, "loss": 1.0 / (i + 1), "lr": 0.1} for i in range(700)]
-    script = (
-        "import json, sys; from pipeline.common import tracking;"
-        "tracking.send(*json.load(sys.stdin))"
-    )
+    script = "import json, sys; from pipeline.tracking import runs;runs.send(*json.load(sys.stdin))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("MLFLOW_TRACKING_URI", None)
     processes = [
@@ -80,7 +79,7 @@ def test_an_unreachable_store_stops_nothing(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/file/mlflow.db")
-    tracking._store.cache_clear()
-    tracking.attempt(record(0), [])
-    tracking._store.cache_clear()
+    tracking.connect.cache_clear()
+    tracking.attempt(partial(runs.send, record(0), []))
+    tracking.connect.cache_clear()
     assert "tracking failed and will be repeated later" in capsys.readouterr().err

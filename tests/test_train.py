@@ -104,9 +104,14 @@ def test_a_killed_training_ends_with_the_same_weights(clone: Clone) -> None:
     curve.unlink()
 
     environment = {**os.environ, "ANN_SAVE_SECONDS": "0"}
-    for _ in range(2):  # killed twice, at two places
+    for how in (signal.SIGKILL, signal.SIGTERM):  # at two places
         process = subprocess.Popen(
-            command, cwd=clone.path, env=environment, stdout=subprocess.DEVNULL
+            command,
+            cwd=clone.path,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         before = [f.stat().st_mtime_ns for f in clone.path.glob(".resume/*/state.safetensors")]
         deadline = time.monotonic() + 60
@@ -115,13 +120,20 @@ def test_a_killed_training_ends_with_the_same_weights(clone: Clone) -> None:
             if [f.stat().st_mtime_ns for f in states] not in ([], before):
                 break
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        process.send_signal(how)
+        told = process.communicate()[1]
         assert not weights.exists()
+        if how == signal.SIGKILL:
+            assert process.returncode == -signal.SIGKILL
+            continue
+        assert process.returncode == 128 + signal.SIGTERM
+        stopped = re.search(r"ann-0: stopped at iteration (\d+) of 60; `dvc repro` goes on", told)
+        assert stopped, told
     done = subprocess.run(command, cwd=clone.path, check=True, capture_output=True, text=True)
-    assert "goes on at iteration" in done.stdout + done.stderr
+    assert f"goes on at iteration {stopped[1]}" in done.stdout + done.stderr
     assert (weights.read_bytes(), curve.read_bytes()) == expected
     assert not list(clone.path.glob(".resume/*"))
+    assert not [f for f in clone.path.rglob("*.partial") if ".dvc" not in f.parts]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(clone: Clone) -> None:

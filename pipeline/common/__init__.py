@@ -1,1 +1,1 @@
-"""What the stages share: settings, errors, files, provenance, tracking."""
+"""What the stages share: settings, errors, files and provenance."""

@@ -1,6 +1,8 @@
 """Weights and training state as safetensors: never a pickle, written whole or not at all."""
 
 import json
+import os
+import re
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,8 +27,15 @@ def save(path: Path, tensors: dict[str, Tensor], **about: Any) -> None:
     """Write tensors with JSON values beside them."""
     plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     with whole_file(path) as partial:
-        # one entry: the order of several is not repeatable
-        save_file(plain, partial, {_ABOUT: json.dumps(about, sort_keys=True)})
+        try:
+            # one entry: the order of several is not repeatable
+            save_file(plain, partial, {_ABOUT: json.dumps(about, sort_keys=True)})
+        except SafetensorError as error:  # the library tells the system's errors as text
+            number = re.search(r"code: (\d+)|os error (\d+)", str(error))
+            if number is None:
+                raise
+            code = int(number[1] or number[2])
+            raise OSError(code, os.strerror(code)) from None
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -36,7 +45,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             about = json.loads((file.metadata() or {}).get(_ABOUT, "{}"))
             names = file.keys()
             return {name: file.get_tensor(name) for name in names}, about
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from None
 
 

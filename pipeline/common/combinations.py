@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import contexts
+from pipeline.common.cli import brief
 from pipeline.common.contexts import PAPERS
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def problems(params: "Params") -> list[str]:
             if row not in params.variants
         ]
     if len(set(params.seeds)) < len(params.seeds):
-        found.append(f"seeds is {params.seeds}; allowed is each seed once")
+        found.append(f"seeds is {brief(params.seeds)}; allowed is each seed once")
     for name, profile in params.profiles.items():
         found += _profile_problems(f"profiles.{name}", profile)
     found += _efficiency_problems(params.efficiency)

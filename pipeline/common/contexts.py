@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError, create_model
 
 import contexts
-from pipeline.common.cli import InputError
+from pipeline.common.cli import InputError, sentence
 from pipeline.common.files import code_digest, read_json
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _check_settings(
     context: str, settings: dict[str, Any], homes: dict[str, str], other: str
 ) -> None:
     """Each setting against the annotation of the keyword argument it is for."""
-    from pipeline.common.params import Strict, sentence
+    from pipeline.common.params import Strict
 
     wanted: dict[str, Any] = {
         p.name: (p.annotation, ... if p.default is p.empty else p.default)
@@ -79,9 +79,10 @@ def try_map(key: str, network: dict[str, Any], size: tuple[int, int], where: str
     from ann import BlockOptions
 
     made, options = contexts.load(network["context"]).Context, BlockOptions(**network["options"])
-    x = torch.zeros(1, network["channels"], *size, device="meta")
     try:
-        y = made(network["channels"], options, **network["settings"]).eval().to("meta")(x)
+        with torch.device("meta"):  # shapes alone, whatever their size
+            x = torch.zeros(1, network["channels"], *size)
+            y = made(network["channels"], options, **network["settings"]).eval()(x)
     except ValueError as error:
         raise InputError(f"{key}: {error} ({where})") from None
     if y.shape != x.shape:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from pipeline.common import contexts
-from pipeline.common.cli import InputError
+from pipeline.common.cli import InputError, sentence
 from pipeline.common.combinations import problems
 from pipeline.common.files import read_json
 
@@ -18,14 +18,16 @@ PARAMS_FILE = Path("params.yaml")
 EMBEDDED = Path("data/embedded")  # what the scene stage makes
 SETTINGS = Path("data/settings")  # a file for each of `by_stage`
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Scale = Annotated[float, Field(ge=0.01, le=100)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Size = Annotated[tuple[Count, Count], Field(strict=False)]  # height, width
-Range = Annotated[tuple[Positive, Positive], Field(strict=False)]  # YAML has lists, not tuples
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Range = Annotated[tuple[Scale, Scale], Field(strict=False)]  # YAML has lists, not tuples
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]  # of files, too
 Backbone = Literal["small", "resnet18", "resnet34", "resnet50", "resnet101"]
 Fusion = Literal["none", "common", "fnb", "afnb"]
 Stem = Literal["plain", "deep", "deep64"]
@@ -41,11 +43,13 @@ Sampling = Literal[
     "pyramid_max",
     "pyramid_average",
 ]
+_Plain = bool | int | float | str
+OwnSettings = dict[Name, _Plain | list[_Plain]]  # of a file of contexts/, which says their types
 DatasetName = Literal["cityscapes", "camvid", "ade20k", "pascal_context"]
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Choices(Strict):
@@ -87,7 +91,7 @@ class Network(Strict):
     align_corners: bool
     dropout: Dropout
     options: Options
-    contexts: dict[Name, dict[Name, Any]]
+    contexts: dict[Name, OwnSettings]
 
 
 class Variant(Strict):
@@ -95,7 +99,7 @@ class Variant(Strict):
 
     fusion: Fusion
     context: str
-    settings: dict[Name, Any] | None = None
+    settings: OwnSettings | None = None
     sampling: Sampling | None = None
     pool_sizes: Annotated[list[Count], Field(min_length=1)] | None = None
     backbone: Backbone | None = None
@@ -161,13 +165,20 @@ class Augment(Strict):
 class Train(Strict):
     iterations: Count
     batch_size: Annotated[int, Field(ge=2)]
+    micro_batch: Count | None
     warmup: Annotated[int, Field(ge=0)]
     power: Positive
     precision: Literal["auto", "float32", "bfloat16"]
+    deterministic: bool
     threads: Count
     optimizer: Optimizer
     loss: Loss
     augment: Augment
+
+    @property
+    def at_a_time(self) -> int:
+        """The most samples that one process alone takes through the network at once."""
+        return min(self.batch_size, self.micro_batch or self.batch_size)
 
 
 class Evaluate(Strict):
@@ -183,7 +194,7 @@ class Evaluate(Strict):
     sides: Annotated[tuple[Count, Count], Field(strict=False)] | None = None
     window: Size | None = None
     stride: Size | None = None
-    scales: Annotated[list[Positive], Field(min_length=1)] | None = None
+    scales: Annotated[list[Scale], Field(min_length=1)] | None = None
     flip: bool | None = None
 
 
@@ -208,7 +219,7 @@ class Scene(Strict):
     val: Count
     height: Annotated[int, Field(ge=64)]
     width: Annotated[int, Field(ge=128)]
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
 
 
 class Checkpoint(Strict):
@@ -281,9 +292,9 @@ class Plan(Strict):
 class Params(Strict):
     profile: Name
     dataset_dir: str
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     variants: Annotated[dict[Name, Variant], Field(min_length=1)]
-    tables: dict[TableName, Annotated[list[str], Field(min_length=1)]]
+    tables: dict[TableName, Annotated[list[Name], Field(min_length=1)]]
     checkpoints: dict[Name, Checkpoint]
     scene: Scene
     efficiency: Efficiency
@@ -315,15 +326,22 @@ class Params(Strict):
 
 
 def load(path: Path = PARAMS_FILE) -> Params:
-    """Read and check params.yaml; an InputError names the first key that is wrong."""
+    """Read and check params.yaml."""
     try:
         raw = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise InputError(f"{path} is missing; run from the repository's root") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    except Exception as error:  # PyYAML lets through what a tag, a date or a depth leads to
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where else ""
         raise InputError(f"{path} is not valid YAML{line}") from None
+    return checked(raw, path)
+
+
+def checked(raw: Any, path: Path = PARAMS_FILE) -> Params:
+    """The settings that `path` holds; an InputError names the first key that is wrong."""
     if not isinstance(raw, dict):
         raise InputError(f"{path} holds {type(raw).__name__}; allowed is a mapping of settings")
     try:
@@ -378,19 +396,3 @@ def listed_checkpoint(params: Params, name: str) -> Checkpoint:
         allowed = ", ".join(params.checkpoints) or "none, for params.yaml lists no checkpoints"
         raise InputError(f"checkpoint is {name!r}; allowed are {allowed}")
     return params.checkpoints[name]
-
-
-def sentence(error: ValidationError) -> str:
-    """The first problem as key, value and what is allowed."""
-    first, *others = error.errors()
-    steps = [str(s) for s in first["loc"] if s != "[key]"]
-    key, value, kind = ".".join(steps), first["input"], first["type"]
-    more = f" ({len(others)} more like it)" if others else ""
-    if kind == "extra_forbidden":
-        return f"{key} is not a known key{more}"
-    if kind == "missing":
-        return f"{key} is missing{more}"
-    allowed = first["msg"].replace("Input should be", "allowed is")
-    if kind == "string_pattern_mismatch":
-        allowed = "allowed are small letters, digits and _, a letter first"
-    return f"{key} is {value!r}; {allowed}{more}"

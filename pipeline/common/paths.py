@@ -47,14 +47,27 @@ class RunPaths(NamedTuple):
         return self.folder / "scores.json"
 
     @property
+    def predictions(self) -> Path:
+        """A few images beside their labels and predictions."""
+        return self.folder / "predictions.webp"
+
+    @property
+    def failure(self) -> Path:
+        """Why the last try failed; not there once the run succeeds."""
+        return self.folder / "failure.json"
+
+    @property
     def is_finished(self) -> bool:
         return self.record.exists() and self.scores.exists()
 
 
-def finished(settings: Params) -> Iterator[RunPaths]:
-    """The active profile's runs that are trained and scored, in the order of params.yaml."""
+def runs(settings: Params) -> Iterator[RunPaths]:
+    """The active profile's runs, in the order of params.yaml."""
     for variant in settings.variants:
         for seed in settings.seeds:
-            paths = RunPaths(settings.profile, variant, seed)
-            if paths.is_finished:
-                yield paths
+            yield RunPaths(settings.profile, variant, seed)
+
+
+def finished(settings: Params) -> Iterator[RunPaths]:
+    """Those of them that are trained and scored."""
+    return (paths for paths in runs(settings) if paths.is_finished)

@@ -31,6 +31,13 @@ def code_version() -> dict[str, Any]:
     }
 
 
+def weights_digest(weights: str | None) -> str | None:
+    """sha256 of the file that `network.weights` names; torchvision's are known by their name."""
+    if weights is None or not Path(weights).is_file():
+        return None
+    return file_digest(Path(weights))
+
+
 def cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

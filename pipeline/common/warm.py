@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pipeline.common.orphans import end_with_parent
+
 VARIABLE = "ANN_WARM"
 LIBRARIES = ("lightning_fabric", "numpy", "pydantic", "rich.progress", "safetensors.torch", "yaml")
 MESSAGE = 1 << 17  # bytes; what Linux lets a message have is more
@@ -54,6 +56,7 @@ def hand_over(address: str) -> None:
         socket.send_fds(connection, [message.encode()], [0, 1, 2])
     except OSError:  # not there yet, or no longer, or the message is too long
         return
+    end_with_parent()
     answer = connection.recv(1)
     os._exit(answer[0] if answer else 128 + signal.SIGKILL)
 
@@ -79,6 +82,7 @@ def serve(address: str) -> None:
 def _stage(connection: socket.socket) -> None:
     """In the fork: become the process that asked, and tell it the exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    end_with_parent()
     message, files, *_ = socket.recv_fds(connection, MESSAGE, 3)
     asked = json.loads(message)
     for number, file in enumerate(files):

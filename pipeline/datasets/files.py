@@ -102,12 +102,15 @@ def read_upright(file: Path) -> npt.NDArray[np.uint8]:
 def read_labels(file: Path, modes: Sequence[str] = ("L",)) -> npt.NDArray[Any]:
     """The values (H, W) of a label image; "P" among `modes` allows a palette."""
     image = header(file)
+    if image.format != "PNG":
+        raise InputError(f"{file}: a {image.format} image; allowed are PNGs, as published")
     if image.mode not in modes:
         allowed = "grey or palette" if "P" in modes else "grey"
         raise InputError(
             f"{file}: {_MODES.get(image.mode, f'an {image.mode} image')}; allowed are 8-bit "
             f"{allowed} label values, as published"
         )
+    checked(file)  # its checksums, which the decoder does not read
     return _decode(file, image, image.mode)
 
 

@@ -107,13 +107,12 @@ def _read_mat(file: Path) -> npt.NDArray[np.uint16]:
         raise InputError(f"{file}: cannot be read as a .mat file ({error})") from None
     if values is None:
         raise InputError(f"{file}: no variable {_VARIABLE}; allowed are the publisher's files")
-    whole = np.zeros(0, np.uint16)
-    if values.ndim == 2 and values.dtype.kind in "uif":
+    if isinstance(values, np.ndarray) and values.ndim == 2 and values.dtype.kind in "uif":
         with np.errstate(invalid="ignore"):
             whole = values.astype(np.uint16)
-    if not np.array_equal(whole, values):
-        raise InputError(f"{file}: {_VARIABLE} holds other things than a map of label numbers")
-    return whole
+        if np.array_equal(whole, values):
+            return whole
+    raise InputError(f"{file}: {_VARIABLE} holds other things than a map of label numbers")
 
 
 def _names(root: Path, split: str) -> list[str]:

@@ -39,6 +39,12 @@ def sample_index(seed: int, number: int, count: int) -> int:
     return int(_permutation(seed, number // count, count)[number % count])
 
 
+def sample_indices(seed: int, iteration: int, batch_size: int, count: int) -> list[int]:
+    """Which of `count` samples are in the batch of an iteration, over all processes."""
+    first = iteration * batch_size
+    return [sample_index(seed, first + slot, count) for slot in range(batch_size)]
+
+
 class Numbered(Dataset[tuple[np.ndarray, np.ndarray, int]]):
     """Augmented samples by their number in the run; the key is for randomness in the network."""
 

@@ -209,6 +209,6 @@ def _how(settings: Params, name: str) -> str:
     return (
         f"To measure our rows, set `profile: {profile}` and the data's folder as `dataset_dir` in "
         f"params.yaml and run `dvc repro {runs}`, for the other seeds likewise, then "
-        f"`dvc repro -s track collect figures pictures report`; "
+        f"`dvc repro -s collect figures pictures report track`; "
         f"`profiles.{profile}.evaluate` has the protocols."
     )

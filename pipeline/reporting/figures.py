@@ -10,7 +10,7 @@ from pipeline.common.paths import EFFICIENCY, FIGURES, NETWORKS, PUBLISHED
 from pipeline.reporting.sections import Figure, Section
 
 HOW = (
-    "Not drawn yet, for nothing of it is measured: {}. `dvc repro -s track collect figures "
+    "Not drawn yet, for nothing of it is measured: {}. `dvc repro -s collect figures "
     "pictures report` draws what there is."
 )
 STALE = "Not drawn from these results yet: `dvc repro -s figures report` does."

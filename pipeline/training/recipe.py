@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ann import Ohem, segmentation_loss
+from ann import Ohem, Sums, loss_sums
+from ann.loss import mean
 from pipeline.common import params
 from pipeline.common.cli import InputError
 
@@ -32,7 +33,7 @@ def class_weights(loss: params.Loss, manifest: dict[str, Any]) -> Tensor | None:
     return ((1 / (pixels / pixels.sum() + 1e-3)) ** loss.class_weights.power).float()
 
 
-def training_loss(
+def training_sums(
     loss: params.Loss,
     logits: Tensor,
     aux_logits: Tensor,
@@ -40,19 +41,28 @@ def training_loss(
     *,
     class_weights: Tensor | None,
     align_corners: bool,
-) -> Tensor:
-    """L_final + aux_weight L_Stage4 as the settings say."""
-    total, _ = segmentation_loss(
+) -> Sums:
+    """The sums of the settings' loss over these samples."""
+    return loss_sums(
         logits,
         aux_logits,
         labels,
-        aux_weight=loss.aux_weight,
         class_weights=class_weights,
         ohem=Ohem(**loss.ohem.model_dump()) if loss.ohem else None,
         at_labels=loss.at_labels,
         align_corners=align_corners,
     )
-    return total
+
+
+def combined(loss: params.Loss, sums: Sums, kept: Tensor, valid: Tensor) -> Tensor:
+    """L_final + aux_weight L_Stage4, of sums over the weights `kept` and `valid`."""
+    return mean(sums.final, kept) + loss.aux_weight * mean(sums.aux, valid)
+
+
+def training_loss(loss: params.Loss, *maps: Tensor, **settings: Any) -> Tensor:
+    """The loss where these samples are all of the batch; arguments as of training_sums."""
+    sums = training_sums(loss, *maps, **settings)
+    return combined(loss, sums, sums.kept, sums.valid)
 
 
 def make_optimizer(model: nn.Module, settings: params.Optimizer) -> Optimizer:

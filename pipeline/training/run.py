@@ -14,7 +14,16 @@ from pipeline.common.contexts import code_of, try_map
 from pipeline.common.files import code_digest, digest
 from pipeline.inputs.store import Store
 
-CODE = [Path(p) for p in ("ann", "pipeline/inputs", "pipeline/training", "pipeline/train.py")]
+# All code that shapes a training's numbers; stage train of dvc.yaml depends on the same.
+CODE = [
+    Path("ann"),
+    Path("pipeline/common/checkpoint.py"),
+    Path("pipeline/common/processes.py"),
+    Path("pipeline/datasets"),
+    Path("pipeline/inputs"),
+    Path("pipeline/train.py"),
+    Path("pipeline/training"),
+]
 
 
 @dataclass(frozen=True)
@@ -42,11 +51,17 @@ class Run:
         return {"network": self.network, "train": train, "seed": self.seed}
 
     @property
+    def code(self) -> str:
+        """A digest of the code that trains it."""
+        return code_digest([*CODE, *code_of(self.network["context"])])
+
+    @property
     def fingerprint(self) -> str:
         shaped_by = [
             self.config,
             self.manifest["digest"],
-            code_digest([*CODE, *code_of(self.network["context"])]),
+            provenance.weights_digest(self.network["weights"]),
+            self.code,
             self.device,
             self.world_size,
             torch.__version__,
@@ -94,7 +109,8 @@ def describe(run: Run) -> dict[str, Any]:
         "fingerprint": run.fingerprint,
         "started": int(time.time()),
         "dataset": {"name": run.manifest["dataset"], "digest": run.manifest["digest"]},
+        "backbone_sha256": provenance.weights_digest(run.network["weights"]),
         "config": json.loads(json.dumps(run.config)),
-        "code": provenance.code_version(),
+        "code": {**provenance.code_version(), "digest": run.code},
         "environment": {**provenance.environment(name), "processes": run.world_size},
     }

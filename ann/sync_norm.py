@@ -1,0 +1,64 @@
+"""Batch norm whose statistics are those of all processes' samples, on any device."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd import Function
+
+
+def synchronised(model: nn.Module, device: str) -> nn.Module:
+    """The model with batch norm over all processes: PyTorch's on CUDA, elsewhere the one here."""
+    if device == "cuda":
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return converted
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = SyncBatchNorm2d  # the same parameters, buffers and names
+    return model
+
+
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """nn.BatchNorm2d over the samples of all processes, (B, C, H, W), B may differ.
+
+    Mean and variance are found one after the other, as the variance is then without cancellation.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        wide = x.to(self.weight.dtype)  # statistics are float32 in any precision, as PyTorch's
+        own = wide.new_full((1,), x.numel() / x.shape[1])
+        *sums, count = AllSum.apply(torch.cat([wide.sum((0, 2, 3)), own])).split([x.shape[1], 1])
+        mean = sums[0] / count
+        centred = wide - mean[:, None, None]
+        variance = AllSum.apply(centred.square().sum((0, 2, 3))) / count
+        self._track(mean.detach(), (variance * count / (count - 1)).detach())
+        scale = self.weight * (variance + self.eps).rsqrt()
+        y = centred * scale[:, None, None] + self.bias[:, None, None]
+        return y.to(x.dtype)
+
+    def _track(self, mean: Tensor, variance: Tensor) -> None:
+        batches = self.get_buffer("num_batches_tracked").add_(1)
+        part = 1 / float(batches) if self.momentum is None else self.momentum
+        self.get_buffer("running_mean").lerp_(mean, part)
+        self.get_buffer("running_var").lerp_(variance, part)
+
+
+class AllSum(Function):
+    """The sum over all processes, in both directions."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return _summed(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _summed(grad)
+
+
+def _summed(x: Tensor) -> Tensor:
+    total = x.clone()
+    dist.all_reduce(total)
+    return total

@@ -1,0 +1,435 @@
+"""What goes wrong is told in a sentence, and nothing that was there is lost."""
+
+import errno
+import fcntl
+import json
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from lightning_fabric import Fabric
+from sqlalchemy import Engine, event
+
+from pipeline import collect, evaluate, track
+from pipeline.common import checkpoint, cli, failures, files, params
+from pipeline.common.files import read_json, whole_file, whole_folder
+from pipeline.common.paths import RunPaths
+from pipeline.inputs.loader import sample_indices
+from pipeline.inputs.store import Store
+from pipeline.tracking import runs
+from pipeline.tracking import store as tracking
+from pipeline.training import loop
+from pipeline.training.pace import Pace
+from pipeline.training.run import CODE, Run
+from pipeline.training.state import Training
+from tests.conftest import ROOT, Clone
+from tests.test_tracking import record
+
+DATA = Path("data/prepared/embedded")
+
+
+@pytest.fixture(scope="module")
+def prepared(clone: Clone) -> Clone:
+    clone.run("dvc", "repro", "--quiet", "prepare")
+    return clone
+
+
+@pytest.fixture
+def training(
+    prepared: Clone, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> Callable[..., Training]:
+    """Makes a run in this process, with some of its settings changed."""
+    monkeypatch.chdir(prepared.path)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+
+    def make(variant: str = "ann", **changes: object) -> Training:
+        settings = params.load()
+        run = Run(
+            profile="embedded",
+            variant=variant,
+            seed=0,
+            network=settings.network(variant),
+            train=settings.active.train.model_copy(update=changes),
+            manifest=read_json(DATA / "manifest.json"),
+            precision="float32",
+            device="cpu",
+            world_size=1,
+        )
+        fabric = Fabric(accelerator="cpu", devices=1)
+        paths = RunPaths("embedded", variant, 0)
+        return Training(run, fabric, paths, Store(DATA, "train"))
+
+    return make
+
+
+def state_of(made: Training) -> dict[str, Any]:
+    return checkpoint.load(made._state)[1]
+
+
+@pytest.mark.parametrize("variant", ["baseline", "ann"])  # the blocks refuse NaN themselves
+def test_weights_that_are_not_finite_end_the_run_and_spare_the_state(
+    training: Callable[..., Training], variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = training(variant)
+    step, spoil = Training.step, 3
+
+    def stepped(self: Training, at: int, batch: Any) -> None:
+        step(self, at, batch)
+        if at == spoil:  # as by an update that overflows: this iteration's loss was still finite
+            next(self.bare.parameters()).data.fill_(torch.nan)
+
+    monkeypatch.setattr(Training, "step", stepped)
+    with pytest.raises(cli.RunFailed) as error:
+        loop.fit(made, {})
+    names = [made.store.names[i] for i in sample_indices(0, spoil, made.run.train.batch_size, 12)]
+    assert f"at iteration {spoil + 1}, learning rate" in str(error.value)
+    assert f"with the images {', '.join(names)};" in str(error.value)
+    assert error.value.at == spoil + 1
+    assert state_of(made) == {"iteration": spoil}
+    # Where nothing is saved in between, the next loss tells.
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 1000.0)
+    made = training(variant)
+    with pytest.raises(cli.RunFailed, match=r"the loss is nan at iteration 5, learning rate"):
+        loop.fit(made, {})
+
+
+NO_MEMORY = (
+    MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+)
+
+
+@pytest.mark.parametrize("fault", NO_MEMORY, ids=lambda e: type(e).__name__)
+def test_out_of_memory_says_what_to_lower_and_is_listed(
+    training: Callable[..., Training], fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, settings = training("apnb"), params.load()
+
+    def step(self: Training, at: int, batch: Any) -> None:
+        if at == 2:
+            raise fault
+
+    monkeypatch.setattr(Training, "step", step)
+    with pytest.raises(cli.RunFailed) as error, failures.kept(made.paths, settings, "train"):
+        loop.fit(made, {})
+    assert str(error.value) == (
+        "apnb-0 ran out of memory on cpu with 2 samples of 64x128 at once; lower "
+        "train.micro_batch to 1, or train.augment.crop"
+    )
+    collect.main()
+    lines = [json.loads(line) for line in collect.RESULTS.read_text().splitlines()]
+    told = {"failed": "apnb", "seed": 0, "stage": "train", "reason": str(error.value), "at": 3}
+    assert lines == [told]
+    changed = settings.active.model_copy(
+        update={"train": settings.active.train.model_copy(update={"iterations": 7})}
+    )
+    other = settings.model_copy(update={"profiles": {"embedded": changed}})
+    assert collect.failed(other, made.paths) is None  # it failed with other settings
+    with failures.kept(made.paths, settings, "train"):
+        pass
+    collect.main()
+    assert collect.RESULTS.read_text() == ""
+
+
+def test_out_of_memory_in_evaluation(
+    prepared: Clone, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    monkeypatch.chdir(prepared.path)
+
+    def predict(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(evaluate, "predict", predict)
+    settings = params.load().active.evaluate
+    fabric = Fabric(accelerator="cpu", devices=1)
+    sentence = (
+        r"ann-0 ran out of memory with 8 images of 64x128 at once by the protocol whole; lower "
+        r"evaluate\.batch_size to 4"
+    )
+    with pytest.raises(cli.RunFailed, match=sentence):
+        evaluate.evaluate(
+            None,  # type: ignore[arg-type]
+            Store(DATA, "val"),
+            settings,
+            "ann-0",
+            classes=19,
+            background=False,
+            fabric=fabric,
+        )
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    with (
+        pytest.raises(RuntimeError, match="shapes differ"),
+        failures.memory_told(lambda: ("no", 1)),
+    ):
+        raise RuntimeError("shapes differ")
+
+
+def test_a_damaged_state_is_told_and_the_run_starts_anew(
+    training: Callable[..., Training], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = training("baseline", warmup=1)
+    fresh = {k: v.clone() for k, v in made.bare.state_dict().items()}
+    made.save(4)
+    whole = made._state.read_bytes()
+    assert training("baseline", warmup=1).start == 4
+    for damage in (whole[: len(whole) // 2], b"", whole[:100], b"\0" * 1000):
+        made._state.write_bytes(damage)
+        again = training("baseline", warmup=1)
+        assert again.start == 0
+        assert "state.safetensors is damaged; baseline-0 starts anew" in capsys.readouterr().out
+        assert all(torch.equal(v, fresh[k]) for k, v in again.bare.state_dict().items())
+
+
+def test_what_a_killed_writer_left_is_removed_and_never_taken(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = tmp_path / f".{path.name}.{gone.pid}.partial"
+    living = tmp_path / f".{path.name}.{os.getppid()}.partial"
+    left.write_text("half")
+    living.write_text("half")
+    with whole_file(path) as partial:
+        partial.write_text("whole")
+    assert path.read_text() == "whole"
+    assert sorted(tmp_path.iterdir()) == sorted([living, path])
+
+
+def test_a_folder_is_never_there_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tables"
+    with whole_folder(path) as partial:
+        (partial / "a").write_text("old")
+        (partial / "b").write_text("old")
+    remove, seen = files.shutil.rmtree, []
+
+    def watched(folder: Path, **words: Any) -> None:
+        assert folder != path  # else a kill would leave a part of it at its place
+        seen.append(folder)
+        remove(folder, **words)
+
+    monkeypatch.setattr(files.shutil, "rmtree", watched)
+    with whole_folder(path) as partial:
+        (partial / "a").write_text("new")
+    assert [f.name for f in tmp_path.rglob("*")] == ["tables", "a"]
+    assert seen
+
+
+SAVES = """
+import resource, torch
+from pathlib import Path
+from pipeline.common import checkpoint, cli, files
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+def tensors(): checkpoint.save(Path("a/state.safetensors"), {{"x": torch.ones(99999)}}, iteration=1)
+def text(): files.write_json(Path("a/record.json"), list(range(99999)))
+cli.run({what})
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "name"), [("tensors", "state.safetensors"), ("text", "record.json")]
+)
+def test_a_disk_that_takes_no_more_is_one_sentence(what: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / f"a/{name}").write_text("before")
+    done = subprocess.run(
+        [sys.executable, "-c", SAVES.format(limit=20_000, what=what)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: a/{name}: a file may not grow that large here; all that was finished is kept, "
+        f"and `dvc repro` goes on from here\n"
+    )
+    assert [f.name for f in (tmp_path / "a").iterdir()] == [name]
+    assert (tmp_path / f"a/{name}").read_text() == "before"
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "no room is left on the disk"),
+        (errno.EACCES, "there is no permission"),
+        (errno.EROFS, "the disk is read-only"),
+    ],
+)
+def test_faults_of_the_disk(
+    number: int, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def stage() -> None:
+        with whole_file(tmp_path / "curve.csv"):
+            raise OSError(number, os.strerror(number))
+
+    with pytest.raises(SystemExit, match="1"):
+        cli.run(stage)
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/curve.csv: {words}; all that")
+
+
+def impatient(_: object, __: object, statement: str, values: object, *___: object) -> Any:
+    """MLflow has SQLite wait for a lock by itself, too; 20 seconds each time."""
+    return statement.replace("busy_timeout = 20000", "busy_timeout = 200"), values
+
+
+def test_a_locked_store_delays_little_and_is_sent_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    event.listen(Engine, "before_cursor_execute", impatient, retval=True)
+    tracking.connect.cache_clear()
+    rows = [{"iteration": i + 1, "loss": 1 / (i + 1), "lr": 0.1} for i in range(70)]
+    page = runs.send(record(0), rows[:30])
+    resumed = record(0) | {
+        "started": record(0)["started"] + 1000
+    }  # killed, and from an older state
+    assert tracking.attempt(partial(runs.send, resumed, rows[:20]))
+    assert runs.send(resumed, rows) == page
+    history = tracking.connect()[0].get_metric_history(page, "loss")
+    assert [m.step for m in history] == list(range(7, 71, 7))
+    assert not tracking.UNSENT.exists()
+    tracking.connect.cache_clear()
+    monkeypatch.setattr(tracking, "LIMIT", 2.0)
+    holder = sqlite3.connect(tmp_path / "mlflow.db")
+    holder.execute("BEGIN EXCLUSIVE")
+    start = time.monotonic()
+    assert not tracking.attempt(partial(runs.send, record(1), []))
+    assert time.monotonic() - start < 15  # MLflow alone tries again for minutes
+    assert "tracking failed and will be repeated later: " in capsys.readouterr().err
+    assert tracking.UNSENT.exists()
+    holder.rollback()
+    monkeypatch.setattr(tracking, "LIMIT", 60.0)
+    paths = RunPaths("embedded", "apnb", 1)
+    files.write_json(paths.record, record(1) | {"speed": {"seconds": 1.0}})
+    scores = {"miou": 0.5, "pixel_accuracy": 0.5, "classes_present": 1, "class_iou": {"road": 0.5}}
+    files.write_json(paths.scores, {"protocols": {"whole": scores}})
+    paths.curve.write_text("iteration,lr,loss\n7,0.1,0.5\n")
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    track.main()
+    assert not tracking.UNSENT.exists()
+    assert "1 runs are in MLflow" in capsys.readouterr().out
+    tracking.connect.cache_clear()
+    event.remove(Engine, "before_cursor_execute", impatient)
+
+
+def test_an_unreachable_server_is_given_up_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    tracking.connect.cache_clear()
+    start = time.monotonic()
+    assert not tracking.attempt(partial(runs.send, record(0), []))
+    assert time.monotonic() - start < 30
+    assert tracking.UNSENT.exists()
+
+
+def test_a_dvc_command_that_holds_the_lock_is_named(prepared: Clone) -> None:
+    with (prepared.path / ".dvc/tmp/lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(" 4711\n")
+        lock.flush()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline"],
+            cwd=prepared.path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr
+        assert process.stderr.readline() == (
+            "another DVC command (process 4711) holds the lock .dvc/tmp/lock; waiting for its end\n"
+        )
+        assert process.poll() is None
+        process.terminate()
+        process.wait()
+
+
+def test_saving_and_tracking_keep_to_their_part_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    pace = Pace(20.0, 50)
+    for _ in range(100_000):
+        now += 0.1
+        if pace.due():
+            with pace.timed():
+                now += 1.5
+    assert 0.015 < pace.spent / now <= 0.02
+    pace = Pace(20.0, 50)  # cheap: every 20 seconds
+    start, times = now, 0
+    while now < start + 1000:
+        now += 0.1
+        if pace.due():
+            times += 1
+            with pace.timed():
+                now += 0.01
+    assert 48 <= times <= 50
+
+
+def test_the_fingerprint_and_dvc_name_the_same_code() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    code = {d for d in stages["train"]["deps"] if d.startswith(("ann", "pipeline"))}
+    assert code == {p.as_posix() for p in CODE}
+
+
+NEUTRAL = {  # imported by a training, and shape no number of it
+    *(
+        "cli",
+        "combinations",
+        "contexts",
+        "failures",
+        "files",
+        "memory",
+        "orphans",
+        "params",
+        "paths",
+    ),
+    *("progress", "provenance", "scores"),
+}
+
+
+def test_all_code_that_a_training_imports_is_in_its_fingerprint() -> None:
+    script = "import sys, pipeline.train; print(*[m for m in sys.modules if m[:9] == 'pipeline.'])"
+    told = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    neutral = {f"pipeline.common.{name}" for name in NEUTRAL} | {"pipeline.common"}
+    neutral |= {m for m in told.stdout.split() if m.startswith("pipeline.tracking")}
+    neutral |= {"pipeline.prepare"}  # where the prepared data lie; their digest is there
+    found = {m for m in told.stdout.split() if not m.startswith("pipeline.preparing")} - neutral
+    covered = [".".join(path.with_suffix("").parts) for path in CODE]
+    assert [m for m in found if not m.startswith(tuple(covered))] == []
+
+
+def test_another_file_of_weights_is_another_run(tmp_path: Path) -> None:
+    settings = params.load(ROOT / "params.yaml")
+    file = tmp_path / "backbone.pth"
+    network = settings.network("baseline") | {"weights": str(file)}
+    train = settings.active.train
+    manifest = {"digest": "d", "classes": []}
+
+    def fingerprint() -> str:
+        run = Run("embedded", "baseline", 0, network, train, manifest, "float32", "cpu", 1)
+        return run.fingerprint
+
+    file.write_bytes(b"one")
+    first = fingerprint()
+    file.write_bytes(b"two")
+    assert fingerprint() != first

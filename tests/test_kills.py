@@ -1,0 +1,255 @@
+"""Killed at any moment, and run again, the pipeline ends as if it had not been.
+
+One clone is never disturbed. Copies of it are killed: each stage when it is about to open, rename
+or remove a file, one kill after another; then `python -m pipeline` and `dvc repro` at random
+times, with all that they started. All end with the same bytes.
+"""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from pipeline.common import warm
+from pipeline.common.files import file_digest
+from tests.conftest import Clone
+from tests.test_pipeline import mlflow_runs
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills by Linux's process table")
+
+MEASURED = ("efficiency", "networks", "figures")  # stages whose results are times
+TIMES = ("started", "speed")  # of a record: when, and how fast
+# Pages with seconds: where each number comes from, trained times beside predicted ones.
+SECONDS = ("reports/README.md", "reports/plan.md", "reports/tables/networks")
+HOURS = re.compile(r'[0-9.]+ hours|"hours": [0-9.]+')  # of training, told with each table
+
+KILLED = ("check", "scene", "prepare", "contact_sheet", "train ann 0", "evaluate ann 0")
+UNDISTURBED = ("train baseline 0", "evaluate baseline 0", "train apnb 0", "evaluate apnb 0")
+LAST = ("collect", "report", "plan")
+
+# At the start of each Python: the process dies at its k-th touch of a file.
+DYING = """
+import os, signal, sys
+seen = []
+def hook(event, arguments):
+    if event not in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"):
+        return
+    limit = os.environ.get("ANN_TEST_KILL_AT")
+    if limit is None or not isinstance(arguments[0], (str, os.PathLike)):
+        return
+    if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
+        return
+    path = os.path.abspath(arguments[0])
+    if not path.startswith(os.environ["ANN_TEST_FOLDER"]) or ".lock" in path or ".db" in path:
+        return
+    seen.append(path)
+    if len(seen) == int(limit):
+        if event == "open" and arguments[2] & os.O_CREAT:  # in the midst of what it writes
+            del os.environ["ANN_TEST_KILL_AT"]
+            with open(path, "ab" if arguments[2] & os.O_APPEND else "wb") as file:
+                file.write(b"[half")
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+"""
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """What a run leaves, without the times: the values of small files, the digests of others."""
+    found: dict[str, Any] = {}
+    for top in ("data", "weights", "runs", "reports"):
+        for file in sorted((folder / top).rglob("*")):
+            name = file.relative_to(folder).as_posix()
+            if file.name == "record.json":
+                record = json.loads(file.read_text())
+                found[name] = {k: v for k, v in record.items() if k not in TIMES}
+            elif name == "reports/results.jsonl":
+                lines = [json.loads(line) for line in file.read_text().splitlines()]
+                for line in lines:
+                    line["record"] = {k: v for k, v in line["record"].items() if k not in TIMES}
+                found[name] = lines
+            elif top == "reports" and file.is_file() and not name.startswith(SECONDS):
+                found[name] = HOURS.sub("", file.read_text())
+            elif file.is_file() and not name.startswith(SECONDS):
+                found[name] = file_digest(file)
+    return found
+
+
+def whole(folder: Path, expected: dict[str, Any]) -> None:
+    """No file under its own name is half-written, whatever was killed."""
+    for name, value in outcome(folder).items():
+        hidden = any(part.startswith(".") for part in Path(name).parts)
+        assert hidden or value == expected[name], f"{name} was taken for whole"
+
+
+def same(folder: Path, expected: dict[str, Any]) -> None:
+    found = outcome(folder)
+    assert [n for n in expected | found if expected.get(n) != found.get(n)] == []
+    left = [f for f in folder.rglob(".*partial*") if ".dvc" not in f.parts]
+    assert not left + list((folder / ".resume").glob("*"))
+
+
+@pytest.fixture(scope="module")
+def pristine(clone: Clone) -> Clone:
+    """The clone without the stages that measure times; its reports/ have what they measured."""
+    file = clone.path / "dvc.yaml"
+    settings = yaml.safe_load(file.read_text())
+    for stage in MEASURED:
+        del settings["stages"][stage]
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    for made in ("results.jsonl", "curves.csv", "README.md", "metrics.json"):
+        (clone.path / "reports" / made).unlink(missing_ok=True)
+    shutil.rmtree(clone.path / "reports/tables")
+    clone.run("git", "add", "--all")
+    clone.run("git", "commit", "--quiet", "--message", "without times")
+    return clone
+
+
+@pytest.fixture(scope="module")
+def copied(pristine: Clone, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Clone]:
+    """Another clone of the same commit."""
+
+    def copy() -> Clone:
+        path = tmp_path_factory.mktemp("copy") / "clone"
+        shutil.copytree(pristine.path, path, symlinks=True)
+        return Clone(path)
+
+    return copy
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pristine: Clone, copied: Callable[[], Clone]) -> tuple[dict[str, Any], float]:
+    """What one run after the other makes, and the seconds that it takes."""
+    clone, began = copied(), time.monotonic()
+    clone.run("python", "-m", "pipeline", "--jobs", "1")
+    return outcome(clone.path), time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of stages that start warm and may die."""
+    folder = tmp_path_factory.mktemp("dying")
+    (folder / "sitecustomize.py").write_text(DYING)
+    kept = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(folder)  # for the warm process, too
+    try:
+        with warm.server() as found:
+            while not Path(found[warm.VARIABLE]).exists():
+                time.sleep(0.1)
+            more = {"PYTHONDONTWRITEBYTECODE": "1", "ANN_SAVE_SECONDS": "0"}
+            environment = {**os.environ, **found, **more}
+            environment.pop("MLFLOW_TRACKING_URI", None)
+            yield environment
+    finally:
+        os.environ.pop("PYTHONPATH")
+        if kept is not None:
+            os.environ["PYTHONPATH"] = kept
+
+
+def test_a_stage_killed_at_its_files_leaves_nothing_half_written(
+    copied: Callable[[], Clone],
+    undisturbed: tuple[dict[str, Any], float],
+    started: dict[str, str],
+) -> None:
+    clone, expected = copied(), undisturbed[0]
+    draws, kills = random.Random(0), {}
+
+    def run(stage: str, at: int | None) -> int:
+        words, environment = stage.split(), {**started, "ANN_TEST_FOLDER": str(clone.path)}
+        if at is not None:
+            environment["ANN_TEST_KILL_AT"] = str(at)
+        command = [sys.executable, "-m", f"pipeline.{words[0]}", *words[1:]]
+        done = subprocess.run(
+            command, cwd=clone.path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode in (0, 128 + signal.SIGKILL), done.stderr
+        return done.returncode
+
+    for stage in (*KILLED, *UNDISTURBED, *LAST):
+        at = killed = 0
+        while stage not in UNDISTURBED and killed < 4:  # each time farther
+            at += draws.randint(1, 12 if stage == "scene" else 3)
+            if run(stage, at) == 0:
+                break
+            killed += 1
+            whole(clone.path, expected)
+        assert run(stage, None) == 0
+        kills[stage] = killed
+    assert all(kills[stage] for stage in (*KILLED, *LAST)), kills
+    assert sum(kills.values()) >= 20
+    same(clone.path, expected)
+
+
+def start(clone: Clone, *command: str) -> subprocess.Popen[bytes]:
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": programs, "ANN_SAVE_SECONDS": "0"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    with told_by(clone).open("w") as file:
+        return subprocess.Popen(
+            command,
+            cwd=clone.path,
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def told_by(clone: Clone) -> Path:
+    """What the latest command printed."""
+    return clone.path.parent / "told.txt"
+
+
+def kill_all(process: subprocess.Popen[bytes]) -> None:
+    """The process and all that it started, in whatever group or session."""
+    top = psutil.Process(process.pid)
+    top.suspend()  # starts no more
+    for each in (*top.children(recursive=True), top):
+        try:
+            each.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait()
+
+
+@pytest.mark.parametrize(
+    "command", [("python", "-m", "pipeline", "--jobs", "2"), ("dvc", "repro")], ids=["jobs", "dvc"]
+)
+def test_a_pipeline_killed_five_times_ends_as_one_that_was_not(
+    command: tuple[str, ...],
+    copied: Callable[[], Clone],
+    undisturbed: tuple[dict[str, Any], float],
+) -> None:
+    clone, (expected, seconds) = copied(), undisturbed
+    draws, kills = random.Random(len(command)), 0
+    for _ in range(5):
+        process = start(clone, *command)
+        try:
+            assert process.wait(timeout=seconds * draws.uniform(0.05, 0.25)) == 0, told_by(
+                clone
+            ).read_text()
+            break  # it was faster than the kill
+        except subprocess.TimeoutExpired:
+            kill_all(process)
+            kills += 1
+        whole(clone.path, expected)
+    clone.run(*command)
+    same(clone.path, expected)
+    assert kills >= 4
+    assert clone.run("dvc", "status").strip() == "Data and pipelines are up to date."
+    if command[0] == "python":
+        runs = mlflow_runs(clone)
+        names = runs["tags.mlflow.runName"].tolist()
+        assert len(names) == len(set(names)) == 6  # three variants and their only seed
+        assert set(runs["status"]) == {"FINISHED"}
