@@ -146,11 +146,11 @@ def test_pictures_are_chosen_by_the_rule_and_the_same_again(tmp_path: Path) -> N
 
 def test_the_point_lies_in_what_only_the_full_network_has_right() -> None:
     label = np.zeros((20, 30), np.uint8)
-    label[4:9, 20:27] = 1
-    label[15:17, 2:4] = 1
+    label[4:7, 8:28] = 1  # the largest
+    label[12:17, 2:7] = 1  # not as large, but wider at its narrowest
     sample = pictures.Sample(np.zeros((20, 30, 3), np.uint8), label)
     wrong = np.zeros_like(label)
-    assert pictures.decided(sample, wrong, label) == ((6 + 0.5) / 20, (22 + 0.5) / 30)
+    assert pictures.decided(sample, wrong, label) == ((5 + 0.5) / 20, (9 + 0.5) / 30)
     assert pictures.decided(sample, label, label) == (0.5, 0.5)
 
 
