@@ -35,6 +35,8 @@ Pixels = Literal["imagenet", "caffe"]
 Layout = Literal["authors", "mmseg"]
 Protocol = Literal["whole", "sliding", "multi_scale"]
 TableName = Literal["ablation", "sampling", "beyond"]
+_Plain = bool | int | float | str
+OwnSettings = dict[Name, _Plain | list[_Plain]]  # of a file of contexts/, which says their types
 Sampling = Literal[
     "random",
     "max",
@@ -43,8 +45,6 @@ Sampling = Literal[
     "pyramid_max",
     "pyramid_average",
 ]
-_Plain = bool | int | float | str
-OwnSettings = dict[Name, _Plain | list[_Plain]]  # of a file of contexts/, which says their types
 DatasetName = Literal["cityscapes", "camvid", "ade20k", "pascal_context"]
 
 
