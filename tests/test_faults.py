@@ -316,7 +316,7 @@ def test_a_locked_store_delays_little_and_is_sent_later(
     paths = RunPaths("embedded", "apnb", 1)
     files.write_json(paths.record, record(1) | {"speed": {"seconds": 1.0}})
     scores = {"miou": 0.5, "pixel_accuracy": 0.5, "classes_present": 1, "class_iou": {"road": 0.5}}
-    files.write_json(paths.scores, {"protocols": {"whole": scores}})
+    files.write_json(paths.scores, {"images": 1, "protocols": {"whole": scores}})
     paths.curve.write_text("iteration,lr,loss\n7,0.1,0.5\n")
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     track.main()

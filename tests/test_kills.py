@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills by Linux'
 MEASURED = ("efficiency", "networks", "figures")  # stages whose results are times
 TIMES = ("started", "speed")  # of a record: when, and how fast
 # Pages with seconds: where each number comes from, trained times beside predicted ones.
-SECONDS = ("reports/README.md", "reports/plan.md", "reports/tables/networks")
+SECONDS = ("reports/README.md", "reports/index.html", "reports/plan.md", "reports/tables/networks")
 HOURS = re.compile(r'[0-9.]+ hours|"hours": [0-9.]+')  # of training, told with each table
 
 KILLED = ("check", "scene", "prepare", "contact_sheet", "train ann 0", "evaluate ann 0")
@@ -82,9 +82,11 @@ def outcome(folder: Path) -> dict[str, Any]:
                 for line in lines:
                     line["record"] = {k: v for k, v in line["record"].items() if k not in TIMES}
                 found[name] = lines
-            elif top == "reports" and file.is_file() and not name.startswith(SECONDS):
+            elif name.startswith(SECONDS) or not file.is_file():
+                continue
+            elif top == "reports" and file.suffix not in (".webp", ".pdf"):
                 found[name] = HOURS.sub("", file.read_text())
-            elif file.is_file() and not name.startswith(SECONDS):
+            else:
                 found[name] = file_digest(file)
     return found
 

@@ -132,7 +132,15 @@ def test_mlflow_shows_parents_and_children_and_survives_its_loss(clone: Clone) -
         runs = mlflow_runs(clone)
         children = runs[runs["tags.mlflow.parentRunId"].notna()]
         parents = runs[runs["tags.mlflow.parentRunId"].isna()]
-        assert sorted(parents["tags.mlflow.runName"]) == sorted(VARIANTS)
+        assert sorted(parents["tags.variant"]) == sorted(VARIANTS)
+        for _, parent in parents.iterrows():
+            told = children.set_index("tags.variant").loc[parent["tags.variant"]]
+            assert parent["metrics.miou"] == told["metrics.miou"]  # of one seed, the mean
+            assert parent["metrics.loss"] == told["metrics.loss"]
+            shown = f"{parent['tags.variant']}: {100 * told['metrics.miou']:.1f}"
+            assert parent["tags.mlflow.runName"] == shown
+            folder = clone.path / f"mlartifacts/{parent['run_id']}/artifacts"
+            assert (folder / "index.html").exists()
         assert sorted(children["tags.variant"]) == sorted(VARIANTS)
         assert set(children["tags.mlflow.parentRunId"]) == set(parents["run_id"])
         for _, run in children.iterrows():
@@ -143,6 +151,9 @@ def test_mlflow_shows_parents_and_children_and_survives_its_loss(clone: Clone) -
             assert run["tags.dvc.stage"] == f"train@{run['tags.variant']}-0"
             assert len(run["tags.git.commit"]) == 40
             assert run["metrics.lr"] > 0
+            folder = clone.path / f"mlartifacts/{run['run_id']}/artifacts"
+            names = {"class_iou.json", "curve.csv", "predictions.webp", "record.json"}
+            assert {f.name for f in folder.iterdir()} == names | {"scores.json"}
 
 
 def test_pool_sizes_rerun_their_variant_and_the_tables_only(clone: Clone) -> None:
@@ -176,7 +187,8 @@ def test_a_seed_a_variant_and_a_table_only_add(clone: Clone) -> None:
     assert {s for s in stale() if "@" in s} == {"imported@released"}
     clone.edit("checkpoints: {released: {file: x.pth, layout: authors}}", "checkpoints: {}")
     clone.edit("  sampling:\n  - ann\n", "  sampling:\n  - ann\n  - apnb\n")
-    assert stages_run(clone.run("dvc", "repro")) <= {"check", "figures", "pictures", "report"}
+    drawn = {"check", "figures", "pictures", "report", "track"}
+    assert stages_run(clone.run("dvc", "repro")) <= drawn
 
 
 def test_an_experiment_by_dvc(clone: Clone) -> None:
