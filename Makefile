@@ -8,6 +8,7 @@ PORT ?= 5000
 JOBS ?=
 STAMP := .venv/installed
 export MLFLOW_DISABLE_TELEMETRY = true
+export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: setup repro verify test bench lint ui lock audit
