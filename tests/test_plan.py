@@ -148,3 +148,11 @@ def test_the_page_has_a_line_a_profile_and_says_what_is_assumed(
     assert {firsts[name] for name in SETTINGS.profiles} == {"6"}  # two variants, three seeds
     assert "35% of what is assumed of NVIDIA A100" in text
     assert "measured memory" not in text
+
+
+def test_every_variant_can_be_counted_on_the_smallest_profile() -> None:
+    settings = params.load(ROOT / "params.yaml")
+    own, backbones = settings.profiles["embedded"], {}
+    for variant in settings.variants:
+        found = training_needs(settings.network(variant, "embedded"), 19, own.train, backbones)
+        assert all(found[key] > 0 for key in ("parameters", "flops", "saved_bytes")), variant

@@ -55,7 +55,8 @@ class _Known(nn.Module):
 def training_needs(
     network: Row, classes: int, train: params.Train, backbones: dict[str, tuple[Row, Maps]]
 ) -> Row:
-    """`counted` for the forward pass of one image and its loss in training.
+    """`counted` for the forward pass of one image and its loss in training: half of what two need,
+    for batch norm over a map of one position refuses a single image.
 
     The blocks are in the plain form, and the loss is without mining of hard pixels, which keeps
     nothing. `backbones` remembers the passes of backbones: they are most of the work.
@@ -65,9 +66,9 @@ def training_needs(
     with torch.device("meta"):
         model = checkpoint.build(network, classes).train()
         model = model.bfloat16() if low else model
-        image = torch.zeros(1, 3, *train.augment.crop, dtype=model.mean.dtype)
-        labels = torch.zeros(1, *train.augment.crop, dtype=torch.int64)
-        keys = torch.zeros(1, dtype=torch.int64)
+        image = torch.zeros(2, 3, *train.augment.crop, dtype=model.mean.dtype)
+        labels = torch.zeros(2, *train.augment.crop, dtype=torch.int64)
+        keys = torch.zeros(2, dtype=torch.int64)
     name = digest([[network.get(key) for key in _BACKBONE], train.augment.crop, low])
     if name not in backbones:
         maps: list[Tensor] = []
@@ -83,4 +84,5 @@ def training_needs(
         training_loss(loss, logits, aux, labels, class_weights=None, align_corners=align)
 
     head = counted(model, call, known)
-    return {key: first[key] + head[key] for key in first}
+    whole = {key: first[key] + head[key] for key in first}
+    return whole | {key: whole[key] // 2 for key in ("flops", "saved_bytes")}
