@@ -5,12 +5,10 @@ import fcntl
 import json
 import os
 import resource
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +16,18 @@ import pytest
 import torch
 import yaml
 from lightning_fabric import Fabric
-from sqlalchemy import Engine, event
 
-from pipeline import collect, evaluate, track
+from pipeline import collect, evaluate
 from pipeline.common import checkpoint, cli, failures, files, params
 from pipeline.common.files import read_json, whole_file, whole_folder
 from pipeline.common.paths import RunPaths
 from pipeline.inputs.loader import sample_indices
 from pipeline.inputs.store import Store
-from pipeline.tracking import runs
-from pipeline.tracking import store as tracking
 from pipeline.training import loop
 from pipeline.training.pace import Pace
 from pipeline.training.run import CODE, Run
 from pipeline.training.state import Training
 from tests.conftest import ROOT, Clone
-from tests.test_tracking import record
 
 DATA = Path("data/prepared/embedded")
 
@@ -278,64 +272,6 @@ def test_faults_of_the_disk(
     with pytest.raises(SystemExit, match="1"):
         cli.run(stage)
     assert capsys.readouterr().err.startswith(f"error: {tmp_path}/curve.csv: {words}; all that")
-
-
-def impatient(_: object, __: object, statement: str, values: object, *___: object) -> Any:
-    """MLflow has SQLite wait for a lock by itself, too; 20 seconds each time."""
-    return statement.replace("busy_timeout = 20000", "busy_timeout = 200"), values
-
-
-def test_a_locked_store_delays_little_and_is_sent_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    event.listen(Engine, "before_cursor_execute", impatient, retval=True)
-    tracking.connect.cache_clear()
-    rows = [{"iteration": i + 1, "loss": 1 / (i + 1), "lr": 0.1} for i in range(70)]
-    page = runs.send(record(0), rows[:30])
-    resumed = record(0) | {
-        "started": record(0)["started"] + 1000
-    }  # killed, and from an older state
-    assert tracking.attempt(partial(runs.send, resumed, rows[:20]))
-    assert runs.send(resumed, rows) == page
-    history = tracking.connect()[0].get_metric_history(page, "loss")
-    assert [m.step for m in history] == list(range(7, 71, 7))
-    assert not tracking.UNSENT.exists()
-    tracking.connect.cache_clear()
-    monkeypatch.setattr(tracking, "LIMIT", 2.0)
-    holder = sqlite3.connect(tmp_path / "mlflow.db")
-    holder.execute("BEGIN EXCLUSIVE")
-    start = time.monotonic()
-    assert not tracking.attempt(partial(runs.send, record(1), []))
-    assert time.monotonic() - start < 15  # MLflow alone tries again for minutes
-    assert "tracking failed and will be repeated later: " in capsys.readouterr().err
-    assert tracking.UNSENT.exists()
-    holder.rollback()
-    monkeypatch.setattr(tracking, "LIMIT", 60.0)
-    paths = RunPaths("embedded", "apnb", 1)
-    files.write_json(paths.record, record(1) | {"speed": {"seconds": 1.0}})
-    scores = {"miou": 0.5, "pixel_accuracy": 0.5, "classes_present": 1, "class_iou": {"road": 0.5}}
-    files.write_json(paths.scores, {"images": 1, "protocols": {"whole": scores}})
-    paths.curve.write_text("iteration,lr,loss\n7,0.1,0.5\n")
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    track.main()
-    assert not tracking.UNSENT.exists()
-    assert "1 runs are in MLflow" in capsys.readouterr().out
-    tracking.connect.cache_clear()
-    event.remove(Engine, "before_cursor_execute", impatient)
-
-
-def test_an_unreachable_server_is_given_up_soon(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    tracking.connect.cache_clear()
-    start = time.monotonic()
-    assert not tracking.attempt(partial(runs.send, record(0), []))
-    assert time.monotonic() - start < 30
-    assert tracking.UNSENT.exists()
 
 
 def test_a_dvc_command_that_holds_the_lock_is_named(prepared: Clone) -> None:

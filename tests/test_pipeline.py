@@ -201,6 +201,9 @@ def test_an_experiment_by_dvc(clone: Clone) -> None:
     rows = shown.splitlines()
     assert "miou.apnb" in rows[0]
     assert any("[1, 5]" in row for row in rows[2:])
+    shown = json.loads(clone.run("dvc", "plots", "show", "--json"))["data"]
+    assert set(shown) == {"ablation", "sampling", "curves"}
+    assert all(VARIANTS[1] in json.dumps(plot) for plot in shown.values())
 
 
 def test_mistakes_are_one_sentence_before_any_work(clone: Clone, tmp_path: Path) -> None:
