@@ -43,7 +43,7 @@ def bins(size: int, n: int) -> list[tuple[int, int]]:
 @lru_cache
 def averaging_matrix(size: int, pool_sizes: tuple[int, ...]) -> Tensor:
     """(sum n, size): its rows average the bins of each pool size along one axis."""
-    matrix = torch.zeros(sum(pool_sizes), size, dtype=torch.float64)
+    matrix = torch.zeros(sum(pool_sizes), size, dtype=torch.float64, device="cpu")  # it is kept
     for row, (start, end) in enumerate(b for n in pool_sizes for b in bins(size, n)):
         matrix[row, start:end] = 1 / (end - start)
     return matrix

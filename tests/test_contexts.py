@@ -301,3 +301,10 @@ def test_the_table_shows_costs_beside_scores_and_says_what_is_unknown() -> None:
     assert shown.loc["criss_cross", "paper"] == "Huang et al., ICCV 2019, arXiv 1811.11721"
     assert not [name for name in shown if "paper mIoU" in name or "verdict" in name]
     assert set(beyond.shown(beyond.table(SETTINGS, found, [], None))["GFLOPs"]) == {"not measured"}
+
+
+def test_trying_a_map_leaves_nothing_without_values_behind() -> None:
+    settings = params.load(ROOT / "params.yaml")
+    checks.try_map("variants.ppm", settings.network("ppm"), (17, 33), "here")
+    built = checkpoint.build(settings.network("ppm"), 19)
+    assert built(torch.zeros(1, 3, 136, 264, dtype=torch.uint8))[0].isfinite().all()
