@@ -306,5 +306,5 @@ def test_the_table_shows_costs_beside_scores_and_says_what_is_unknown() -> None:
 def test_trying_a_map_leaves_nothing_without_values_behind() -> None:
     settings = params.load(ROOT / "params.yaml")
     checks.try_map("variants.ppm", settings.network("ppm"), (17, 33), "here")
-    built = checkpoint.build(settings.network("ppm"), 19)
+    built = checkpoint.build(settings.network("ppm"), 19).eval()
     assert built(torch.zeros(1, 3, 136, 264, dtype=torch.uint8))[0].isfinite().all()
