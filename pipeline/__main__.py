@@ -36,8 +36,13 @@ DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
 
 
 def dvc(*words: str) -> None:
-    """Run DVC in the foreground; its own output says what is wrong."""
-    if subprocess.run([*DVC, *words], preexec_fn=end_with_parent).returncode:
+    """Run DVC in the foreground, without its talk; what a stage or DVC finds wrong is told."""
+    if not subprocess.run([*DVC, *words, "--quiet"], preexec_fn=end_with_parent).returncode:
+        return
+    again = subprocess.run([*DVC, *words], capture_output=True, text=True)  # quiet, it hides errors
+    if again.returncode:
+        told = [line for line in again.stderr.splitlines() if line.startswith("ERROR")]
+        print("\n".join(told), file=sys.stderr)
         raise InputError(f"`dvc {' '.join(words)}` failed; its message stands above")
 
 
@@ -200,7 +205,7 @@ def main() -> None:
         raise InputError(f"--jobs is {jobs}; allowed is 1 or more")
     if not locked():
         mend()
-    dvc("repro", "--quiet", "plan", "prepare", "contact_sheet")  # what it costs, before it does
+    dvc("repro", "plan", "prepare", "contact_sheet")  # what it costs, before it does
     changed = stale()
     pool = Pool(runs_to_do(settings, changed), jobs)
     if pool.runs:
@@ -208,11 +213,11 @@ def main() -> None:
     for run, reason in pool.reasons.items():
         print(f"{run} failed, see {LOGS}: {reason}", file=sys.stderr)
     if pool.reasons:
-        dvc("repro", "--quiet", "--single-item", *LAST)
+        dvc("repro", "--single-item", *LAST)
         count = f"{len(pool.reasons)} of {len(pool.runs)} runs"
         raise InputError(f"{count} failed; all others are kept")
     if changed:
-        dvc("repro", "--quiet")
+        dvc("repro")
     elif UNSENT.exists():  # what DVC does not know of
         subprocess.run([sys.executable, "-m", "pipeline.track"])
     print("Everything is up to date; the report is reports/index.html")

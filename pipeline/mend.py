@@ -2,15 +2,18 @@
 
     python -m pipeline.mend
 
-DVC writes dvc.lock and .dvc/tmp/rwlock in place, so a kill may cut them off, and then it refuses to
-run. Without them nothing is trained again: DVC's run cache knows all that was made.
+DVC writes dvc.lock and .dvc/tmp/rwlock in place, so a kill may cut them off, or leave in the latter
+who no longer runs, and then DVC refuses to run. Without them nothing is trained again: DVC's run
+cache knows all that was made.
 """
 
 import json
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from pipeline.common import cli
@@ -33,9 +36,21 @@ def is_whole_lock(text: str) -> bool:
 
 
 def is_whole_rwlock(text: str) -> bool:
+    """Whether it can be read, and not all whom it names have ended."""
     try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
+        held = json.loads(text)
+        readers = chain.from_iterable(held.get("read", {}).values())
+        users = [*held.get("write", {}).values(), *readers]
+        return not users or any(_runs(user["pid"]) for user in users)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _runs(pid: int) -> bool:
+    """DVC itself takes a process that was killed and not yet waited for as one that runs."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
 
 
