@@ -203,7 +203,7 @@ def test_an_experiment_by_dvc(clone: Clone) -> None:
     assert any("[1, 5]" in row for row in rows[2:])
     shown = json.loads(clone.run("dvc", "plots", "show", "--json"))["data"]
     assert set(shown) == {"ablation", "sampling", "curves"}
-    assert all(VARIANTS[1] in json.dumps(plot) for plot in shown.values())
+    assert all(VARIANTS[2] in json.dumps(plot) for plot in shown.values())
 
 
 def test_mistakes_are_one_sentence_before_any_work(clone: Clone, tmp_path: Path) -> None:
