@@ -18,6 +18,7 @@ from pipeline.collect import RESULTS
 from pipeline.common import cli, params
 from pipeline.common.files import read_json, whole_file, whole_folder, write_json
 from pipeline.common.paths import EFFICIENCY, FIGURES, NETWORKS, PUBLISHED
+from pipeline.common.provenance import run_name, told
 from pipeline.reporting import (
     beyond,
     classes,
@@ -46,7 +47,6 @@ from pipeline.reporting.results import (
     read_imported,
 )
 from pipeline.reporting.sections import Section
-from pipeline.tracking.runs import run_name
 
 REPORTS = Path("reports")
 
@@ -90,12 +90,11 @@ def sources(results: Results) -> pd.DataFrame:
 
 def _source(result: Result) -> dict[str, Any]:
     record = result.record
-    code, environment = record["code"], record["environment"]
-    commit = (code["commit"] or "unknown")[:10] + (" + changes" if code["dirty"] else "")
+    environment = record["environment"]
     return {
         "MLflow run": run_name(record),
         "mIoU": f"{result.miou:.2f}",
-        "commit": commit,
+        "commit": told(record["code"]),
         "data": record["dataset"]["digest"][:12],
         "seconds": f"{record['speed']['seconds']:.0f}",
         "precision": record["config"]["train"]["precision"],

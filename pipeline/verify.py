@@ -38,7 +38,7 @@ import yaml
 
 from pipeline.collect import CURVES, RESULTS
 from pipeline.common import cli, params, provenance, warm
-from pipeline.common.files import read_json
+from pipeline.common.files import flat, read_json
 from pipeline.common.paths import RunPaths
 
 PROFILE = "embedded"
@@ -134,15 +134,7 @@ def differences(reference: dict[str, Any], record: dict[str, Any]) -> Iterator[s
 def _facts(record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     kept = {k: record[k] for k in ("config", "dataset", "environment")}
     kept["code of the training"] = record["code"].get("digest")
-    yield from _flat(kept)
-
-
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, dict):
-        yield key, value
-        return
-    for name, inner in value.items():
-        yield from _flat(inner, f"{key}.{name}" if key else name)
+    yield from flat(kept)
 
 
 def main() -> None:
@@ -155,7 +147,8 @@ def main() -> None:
     record, curve = retrain(reference["variant"], reference["seed"])
     told = list(differences(reference, record))
     here = provenance.code_version()
-    print(f"{name}: committed at {_commit(reference['code'])}, retrained at {_commit(here)}")
+    at, now = provenance.told(reference["code"]), provenance.told(here)
+    print(f"{name}: committed at {at}, retrained at {now}")
     print("\n".join(f"  {line}" for line in told) or "  settings, data, code and machine are equal")
     if record["weights_sha256"] == reference["weights_sha256"] and all(
         curve.get(i) == loss for i, loss in committed_curve.items()
@@ -170,10 +163,6 @@ def main() -> None:
     if not (early <= NEAR and late <= FAR):
         raise cli.InputError(f"{name}: outside the band; {measured}")
     print(f"{name}: within the band; {measured}")
-
-
-def _commit(code: dict[str, Any]) -> str:
-    return (code["commit"] or "no commit")[:10] + (" + changes" if code["dirty"] else "")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,7 @@ from lightning_fabric import Fabric
 
 from pipeline import collect, evaluate
 from pipeline.common import checkpoint, cli, failures, files, params
-from pipeline.common.files import read_json, whole_file, whole_folder
-from pipeline.common.paths import RunPaths
+from pipeline.common.files import whole_file, whole_folder
 from pipeline.inputs.loader import sample_indices
 from pipeline.inputs.store import Store
 from pipeline.training import loop
@@ -28,8 +27,7 @@ from pipeline.training.pace import Pace
 from pipeline.training.run import CODE, Run
 from pipeline.training.state import Training
 from tests.conftest import ROOT, Clone
-
-DATA = Path("data/prepared/embedded")
+from tests.trainings import DATA, make
 
 
 @pytest.fixture(scope="module")
@@ -45,24 +43,6 @@ def training(
     """Makes a run in this process, with some of its settings changed."""
     monkeypatch.chdir(prepared.path)
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-
-    def make(variant: str = "ann", **changes: object) -> Training:
-        settings = params.load()
-        run = Run(
-            profile="embedded",
-            variant=variant,
-            seed=0,
-            network=settings.network(variant),
-            train=settings.active.train.model_copy(update=changes),
-            manifest=read_json(DATA / "manifest.json"),
-            precision="float32",
-            device="cpu",
-            world_size=1,
-        )
-        fabric = Fabric(accelerator="cpu", devices=1)
-        paths = RunPaths("embedded", variant, 0)
-        return Training(run, fabric, paths, Store(DATA, "train"))
-
     return make
 
 

@@ -16,21 +16,17 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import yaml
-from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import nn
 
 from ann import FORMS, BlockOptions, NonLocalBlock, Sampler
 from ann.sync_norm import synchronised
-from pipeline.common import params, processes
+from pipeline.common import processes
 from pipeline.common.cli import InputError
-from pipeline.common.files import read_json
-from pipeline.common.paths import RunPaths
 from pipeline.inputs.loader import Numbered, batches
-from pipeline.inputs.store import Store
-from pipeline.training.run import Run
 from pipeline.training.state import Training
 from tests.conftest import Clone
+from tests.trainings import make
 
 ITERATIONS = 5
 
@@ -136,21 +132,7 @@ def losses_alone(
 def training(clone: Clone, monkeypatch: pytest.MonkeyPatch, **changes: object) -> Training:
     """A run of `ann` with its settings changed, in this process."""
     monkeypatch.chdir(clone.path)
-    settings = params.load()
-    data = Path("data/prepared/embedded")
-    run = Run(
-        profile="embedded",
-        variant="ann",
-        seed=0,
-        network=settings.network("ann"),
-        train=settings.active.train.model_copy(update=changes),
-        manifest=read_json(data / "manifest.json"),
-        precision="float32",
-        device="cpu",
-        world_size=1,
-    )
-    fabric = Fabric(accelerator="cpu", devices=1)
-    return Training(run, fabric, RunPaths("embedded", "ann", 0), Store(data, "train"))
+    return make("ann", **changes)
 
 
 @pytest.mark.parametrize("at_labels", [False, True])

@@ -73,6 +73,15 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
+def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings, by their keys with dots between."""
+    if not isinstance(value, dict):
+        yield key, value
+        return
+    for name, inner in value.items():
+        yield from flat(inner, f"{key}.{name}" if key else name)
+
+
 def digest(value: Any) -> str:
     """sha256 of a JSON value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

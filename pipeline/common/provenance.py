@@ -31,6 +31,16 @@ def code_version() -> dict[str, Any]:
     }
 
 
+def told(code: dict[str, Any]) -> str:
+    """What code_version found, in words."""
+    return (code["commit"] or "unknown")[:10] + (" + changes" if code["dirty"] else "")
+
+
+def run_name(record: dict[str, Any]) -> str:
+    """A run's name in the tables and in every MLflow store."""
+    return f"{record['variant']}-{record['seed']}-{record['fingerprint'][:8]}"
+
+
 def weights_digest(weights: str | None) -> str | None:
     """sha256 of the file that `network.weights` names; torchvision's are known by their name."""
     if weights is None or not Path(weights).is_file():

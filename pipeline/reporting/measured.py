@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.common.params import Params
+from pipeline.common.params import Params, Variant
 from pipeline.reporting.results import Result, Results
 
 PAPER_POOLING = ("pyramid_average", [1, 3, 6, 8])
@@ -23,16 +23,20 @@ def released_miou(published: dict[str, Any]) -> float:
     return 100 * sum(values) / len(values)
 
 
+def paper_pooling(variant: Variant) -> bool:
+    """Whether it samples as the paper's full network does, or not at all."""
+    return (variant.sampling, variant.pool_sizes) in (PAPER_POOLING, (None, None))
+
+
 def as_published(settings: Params, *parts: tuple[str, str]) -> list[str]:
     """The variants with one of these pairs of fusion and context, for each pair in params.yaml's
     order: with the paper's pooling, and with nothing else of their own but a backbone."""
     found = []
     for pair in parts:
         for name, variant in settings.variants.items():
-            pooling = (variant.sampling, variant.pool_sizes)
             if (
                 (variant.fusion, variant.context) == pair
-                and pooling in (PAPER_POOLING, (None, None))
+                and paper_pooling(variant)
                 and variant.model_dump(exclude_none=True).keys() <= _OWN
             ):
                 found.append(name)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.common.files import digest
-from pipeline.tracking.runs import run_name
+from pipeline.common.provenance import run_name
 
 Record = dict[str, Any]
 Origin = dict[str, Any]

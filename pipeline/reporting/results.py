@@ -1,6 +1,7 @@
 """What was measured, by variant and seed, and which runs failed."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,14 @@ class Result:
 Results = dict[str, list[Result]]
 
 
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    return map(json.loads, path.read_text().splitlines())
+
+
 def read(path: Path, variants: list[str]) -> Results:
     """The results by variant, seeds in order, as the collect stage wrote them."""
     found: Results = {variant: [] for variant in variants}
-    for line in path.read_text().splitlines():
-        values = json.loads(line)
+    for values in _lines(path):
         if values.get("variant") in found:
             found[values["variant"]].append(Result(**values))
     return found
@@ -40,8 +44,7 @@ def read(path: Path, variants: list[str]) -> Results:
 
 def read_imported(path: Path) -> dict[str, dict[str, Any]]:
     """The scores and records of the imported checkpoints by name, from the same file."""
-    lines = map(json.loads, path.read_text().splitlines())
-    return {values["checkpoint"]: values for values in lines if "checkpoint" in values}
+    return {values["checkpoint"]: values for values in _lines(path) if "checkpoint" in values}
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,10 @@ class Failure:
 
 def read_failed(path: Path) -> list[Failure]:
     """The runs that failed, from the same file."""
-    lines = map(json.loads, path.read_text().splitlines())
     return [
-        Failure(v["failed"], v["seed"], v["stage"], v["reason"]) for v in lines if "failed" in v
+        Failure(v["failed"], v["seed"], v["stage"], v["reason"])
+        for v in _lines(path)
+        if "failed" in v
     ]
 
 

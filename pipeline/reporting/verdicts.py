@@ -10,17 +10,13 @@ import numpy as np
 import pandas as pd
 
 from pipeline.common.params import Params, TableName
-from pipeline.reporting.measured import PAPER_POOLING
+from pipeline.reporting.measured import ANN, APNB, BASELINE, paper_pooling
 from pipeline.reporting.statistics import LEVEL, Interval, Pair, coverage
 
 REPRODUCED, WITHIN_NOISE, NOT_REPRODUCED = "reproduced", "within noise", "not reproduced"
 NOT_COMPARABLE, NOT_MEASURED, REFERENCE = "not comparable", "not measured", "reference"
 JUDGED = (REPRODUCED, WITHIN_NOISE, NOT_REPRODUCED)
-_REFERENCES = {
-    "ablation": ("none", "none"),
-    "sampling": ("afnb", "apnb"),
-    "beyond": ("none", "apnb"),
-}
+_REFERENCES = {"ablation": BASELINE, "sampling": ANN, "beyond": APNB}
 
 
 def reference(settings: Params, table: TableName) -> str | None:
@@ -28,9 +24,8 @@ def reference(settings: Params, table: TableName) -> str | None:
     network with the pooling of the paper's full one; of the table beyond the paper's APNB."""
     for name in settings.tables[table]:
         variant = settings.variants[name]
-        pooling = (variant.sampling, variant.pool_sizes)
         parts = (variant.fusion, variant.context)
-        if parts == _REFERENCES[table] and pooling in (PAPER_POOLING, (None, None)):
+        if parts == _REFERENCES[table] and paper_pooling(variant):
             return name
     return None
 

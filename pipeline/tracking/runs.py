@@ -1,10 +1,11 @@
 """A run's page in MLflow: one variant with one seed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.common.files import digest
+from pipeline.common.files import digest, flat
+from pipeline.common.provenance import run_name
 from pipeline.common.scores import first
 from pipeline.tracking.store import FINGERPRINT, connect, find, locked
 
@@ -80,11 +81,6 @@ def spent(record: dict[str, Any]) -> int:
     return int(1000 * record["speed"]["seconds"])
 
 
-def run_name(record: dict[str, Any]) -> str:
-    """The run's name in MLflow, the same in every store."""
-    return f"{record['variant']}-{record['seed']}-{record['fingerprint'][:8]}"
-
-
 def _note(record: dict[str, Any], scores: dict[str, Any]) -> str:
     """The page's description, in Markdown."""
     told = ", ".join(f"{100 * s['miou']:.2f} ({p})" for p, s in scores["protocols"].items())
@@ -124,20 +120,12 @@ def _tags(record: dict[str, Any], parent: "Run") -> dict[str, str]:
     }
 
 
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _flat(inner, f"{key}.{name}" if key else name)
-    else:
-        yield key, str(value)
-
-
 def _send_settings(
     client: "MlflowClient", run_id: str, config: dict[str, Any], dataset: dict[str, str]
 ) -> None:
     from mlflow.entities import Dataset, DatasetInput, Param
 
-    client.log_batch(run_id, params=[Param(key, value) for key, value in _flat(config)])
+    client.log_batch(run_id, params=[Param(key, str(value)) for key, value in flat(config)])
     entry = Dataset(dataset["name"], dataset["digest"][:36], "local", "prepared by DVC")
     client.log_inputs(run_id, datasets=[DatasetInput(entry)])
 

@@ -50,7 +50,8 @@ def send(runs: Sequence[Scored], report: Path) -> None:
         for metric in ("miou", "pixel_accuracy"):
             client.log_metric(run_id, metric, mean(s[metric] for s in shown))
         client.log_table(run_id, _by_class(shown), f"class_iou_{len(runs)}_seeds.json")
-        client.set_terminated(run_id, end_time=milliseconds(runs[0].record) + _hours(runs))
+        taken = sum(spent(run.record) for run in runs)
+        client.set_terminated(run_id, end_time=milliseconds(runs[0].record) + taken)
         client.set_tag(run_id, _SUMMARY, now)
     if tags.get(_CURVES) != str(seeds):
         send_curve(client, run_id, _mean_curve(runs))
@@ -58,10 +59,6 @@ def send(runs: Sequence[Scored], report: Path) -> None:
     if report.exists() and tags.get(_REPORT) != (now := file_digest(report)):
         client.log_artifact(run_id, str(report))
         client.set_tag(run_id, _REPORT, now)
-
-
-def _hours(runs: Sequence[Scored]) -> int:
-    return sum(spent(run.record) for run in runs)
 
 
 def _mean_curve(runs: Sequence[Scored]) -> Rows:
