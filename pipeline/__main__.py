@@ -125,9 +125,9 @@ class Pool:
                 del todo[: len(share)]
                 return share
 
-        with warm.server() as started, Reporter("train and evaluate", total) as reporter:
+        with Reporter("train and evaluate", total) as reporter:
             workers = [
-                threading.Thread(target=self._worker, args=(take, i, started), daemon=True)
+                threading.Thread(target=self._worker, args=(take, i), daemon=True)
                 for i in range(min(self.jobs, total))
             ]
             for worker in workers:
@@ -140,8 +140,8 @@ class Pool:
                 self._stop()
                 raise
 
-    def _worker(self, take: Callable[[], list[str]], number: int, started: dict[str, str]) -> None:
-        environment = {**os.environ, **started}
+    def _worker(self, take: Callable[[], list[str]], number: int) -> None:
+        environment = {**os.environ}
         if gpus := _gpus():
             devices = (os.environ.get("CUDA_VISIBLE_DEVICES") or "").split(",")
             device = devices[number % gpus] if devices != [""] else str(number % gpus)
@@ -205,6 +205,14 @@ def main() -> None:
         raise InputError(f"--jobs is {jobs}; allowed is 1 or more")
     if not locked():
         mend()
+    with warm.server() as started:
+        os.environ |= started
+        reproduce(settings, jobs)
+    print("Everything is up to date; the report is reports/index.html")
+
+
+def reproduce(settings: params.Params, jobs: int) -> None:
+    """All that is stale, in DVC's order, the runs side by side."""
     dvc("repro", "plan", "prepare", "contact_sheet")  # what it costs, before it does
     changed = stale()
     pool = Pool(runs_to_do(settings, changed), jobs)
@@ -213,14 +221,16 @@ def main() -> None:
     for run, reason in pool.reasons.items():
         print(f"{run} failed, see {LOGS}: {reason}", file=sys.stderr)
     if pool.reasons:
-        dvc("repro", "--single-item", *LAST)
-        count = f"{len(pool.reasons)} of {len(pool.runs)} runs"
-        raise InputError(f"{count} failed; all others are kept")
+        told = f"{len(pool.reasons)} of {len(pool.runs)} runs failed; all others are kept"
+        try:
+            dvc("repro", "--single-item", *LAST)
+        except InputError as error:
+            told += f"; the tables are not made anew: {error}"
+        raise InputError(told)
     if changed:
         dvc("repro")
     elif UNSENT.exists():  # what DVC does not know of
         subprocess.run([sys.executable, "-m", "pipeline.track"])
-    print("Everything is up to date; the report is reports/index.html")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A temporary clone of the repository, with settings so small that everything runs in seconds."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+
+from pipeline.common import warm
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = ("baseline", "apnb", "ann")
@@ -68,6 +71,17 @@ def small(settings: dict) -> dict:  # type: ignore[type-arg]
     train |= {"iterations": 6, "warmup": 2, "batch_size": 2}
     train["augment"]["crop"] = [64, 128]
     return settings
+
+
+@contextlib.contextmanager
+def stages_start_warm(clone: Clone) -> Iterator[None]:
+    """As those of `make repro` do, and not each in a new Python."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+        with contextlib.chdir(clone.path):  # where the warm process finds the project's modules
+            started = stack.enter_context(warm.server())
+        for name, value in started.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture

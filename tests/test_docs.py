@@ -4,7 +4,6 @@ The settings are reduced after each page's changes to params.yaml, so that the c
 seconds; the next page starts from the shipped ones.
 """
 
-import contextlib
 import json
 import re
 import shlex
@@ -15,8 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline.common import warm
-from tests.conftest import ROOT, Clone, copy_tracked, small
+from tests.conftest import ROOT, Clone, copy_tracked, small, stages_start_warm
 from tests.test_profiles import shrink
 
 _FILE = re.compile(r"^`([\w./]+)`\n\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -25,14 +23,10 @@ _COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """A clone with the shipped settings; its stages start warm, as those of `make repro`."""
+    """A clone with the shipped settings."""
     made = copy_tracked(tmp_path_factory.mktemp("docs"))
     made.commit()
-    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
-        with contextlib.chdir(made.path):  # where the warm process finds the project's modules
-            started = stack.enter_context(warm.server())
-        for name, value in started.items():
-            patch.setenv(name, value)
+    with stages_start_warm(made):
         yield made
 
 

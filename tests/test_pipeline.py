@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from shutil import copytree, ignore_patterns
@@ -18,8 +19,14 @@ import yaml
 from PIL import Image
 
 from pipeline.collect import thinned
-from tests.conftest import ROOT, VARIANTS, Clone
+from tests.conftest import ROOT, VARIANTS, Clone, stages_start_warm
 from tests.trees import camvid
+
+
+@pytest.fixture(scope="module", autouse=True)
+def start_warm(clone: Clone) -> Iterator[None]:
+    with stages_start_warm(clone):
+        yield
 
 
 def stages_run(told: str) -> set[str]:

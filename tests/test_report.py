@@ -48,6 +48,8 @@ def test_published_values_stand_only_where_the_paper_has_the_row() -> None:
     assert published("apnb", pool_sizes=[1, 3, 6, 7]) == (None, None)
     assert published("apnb", sampling="pyramid_max") == (None, None)
     assert published("max15") == (None, 78.1)
+    assert published("ann", key_channels=32) == (None, None)
+    assert published("nb", options=params.OwnOptions(form="fused")) == (None, None)
     assert published("baseline", context="apnb", fusion="common") == (None, None)
 
 

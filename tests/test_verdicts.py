@@ -66,6 +66,9 @@ def test_a_row_that_the_paper_does_not_have_is_not_comparable() -> None:
     assert set(frame["verdict"]) == {"not comparable"}  # without the row to hold them against
     assert "no verdicts" in verdicts.rule(only, "ablation")
     assert "to baseline" not in tables.shown(frame)
+    wide = SETTINGS.variants["baseline"].model_copy(update={"channels": 512})
+    settings = SETTINGS.model_copy(update={"variants": {**SETTINGS.variants, "baseline": wide}})
+    assert verdicts.reference(settings, "ablation") is None
 
 
 def test_the_sampling_tables_claims_are_relative_to_the_papers_network() -> None:

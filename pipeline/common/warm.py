@@ -23,7 +23,11 @@ from pathlib import Path
 from pipeline.common.orphans import end_with_parent
 
 VARIABLE = "ANN_WARM"
-LIBRARIES = ("lightning_fabric", "numpy", "pydantic", "rich.progress", "safetensors.torch", "yaml")
+LIBRARIES = (
+    *("lightning_fabric", "matplotlib.pyplot", "numpy", "pandas", "pydantic", "rich.progress"),
+    *("safetensors.torch", "scipy.stats", "yaml"),
+)
+COLD = ("pipeline.efficiency", "pipeline.networks")  # what they measure is of a new process
 MESSAGE = 1 << 17  # bytes; what Linux lets a message have is more
 
 
@@ -49,6 +53,8 @@ def hand_over(address: str) -> None:
     if "-m" not in sys.orig_argv:
         return
     words = sys.orig_argv[sys.orig_argv.index("-m") + 1 :]
+    if words[0] in COLD:
+        return
     message = json.dumps({"words": words, "folder": str(Path.cwd()), "environment": {**os.environ}})
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:

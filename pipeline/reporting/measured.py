@@ -9,7 +9,7 @@ PAPER_POOLING = ("pyramid_average", [1, 3, 6, 8])
 # Pairs of fusion and context.
 BASELINE, ANN = ("none", "none"), ("afnb", "apnb")
 NB, APNB, AFNB = ("none", "nb"), ("none", "apnb"), ("afnb", "none")
-_OWN = {"fusion", "context", "sampling", "pool_sizes", "backbone", "widths"}
+_TOLD = {"fusion", "context", "sampling", "pool_sizes"}  # what the paper's tables say of a row
 
 
 def real(settings: Params, dataset: str) -> bool:
@@ -28,6 +28,11 @@ def paper_pooling(variant: Variant) -> bool:
     return (variant.sampling, variant.pool_sizes) in (PAPER_POOLING, (None, None))
 
 
+def plain(variant: Variant, *more: str) -> bool:
+    """Whether nothing is its own but what the paper's tables tell of their rows, and these keys."""
+    return variant.model_dump(exclude_none=True).keys() <= _TOLD | set(more)
+
+
 def as_published(settings: Params, *parts: tuple[str, str]) -> list[str]:
     """The variants with one of these pairs of fusion and context, for each pair in params.yaml's
     order: with the paper's pooling, and with nothing else of their own but a backbone."""
@@ -37,7 +42,7 @@ def as_published(settings: Params, *parts: tuple[str, str]) -> list[str]:
             if (
                 (variant.fusion, variant.context) == pair
                 and paper_pooling(variant)
-                and variant.model_dump(exclude_none=True).keys() <= _OWN
+                and plain(variant, "backbone", "widths")
             ):
                 found.append(name)
     return found

@@ -13,7 +13,7 @@ from ann import anchors
 from pipeline.common.files import whole_file
 from pipeline.common.params import Params, TableName, Variant
 from pipeline.reporting import markdown, pairs, verdicts
-from pipeline.reporting.measured import PAPER_POOLING
+from pipeline.reporting.measured import ANN, paper_pooling, plain
 from pipeline.reporting.provenance import Origin, line
 from pipeline.reporting.results import Failure, Results, by_seed, spread
 from pipeline.reporting.statistics import Interval, mean, order, pair
@@ -44,8 +44,8 @@ def label(variant: Variant) -> str:
 
 
 def published_ablation(variant: Variant, published: dict[str, Any]) -> float | None:
-    """The paper's figure for the variant, if the paper has one with its pooling."""
-    if variant.pool_sizes and (variant.sampling, variant.pool_sizes) != PAPER_POOLING:
+    """The paper's figure for the variant, if the paper has one with its pooling and options."""
+    if not (plain(variant) and paper_pooling(variant)):
         return None
     parts = [p for p in (variant.fusion, variant.context) if p != "none"]
     key = "+".join(_PUBLISHED_NAMES.get(p, p) for p in parts) or "baseline"
@@ -55,7 +55,7 @@ def published_ablation(variant: Variant, published: dict[str, Any]) -> float | N
 
 def published_sampling(variant: Variant, published: dict[str, Any]) -> float | None:
     """The paper's figure for the full network with the variant's sampling and pool sizes."""
-    if (variant.fusion, variant.context) != ("afnb", "apnb"):
+    if not plain(variant) or (variant.fusion, variant.context) != ANN:
         return None
     for row in published["cityscapes_val_sampling"]["rows"]:
         if (row["method"].replace(" ", "_"), row["n"]) == (variant.sampling, variant.pool_sizes):

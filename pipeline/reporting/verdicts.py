@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.common.params import Params, TableName
-from pipeline.reporting.measured import ANN, APNB, BASELINE, paper_pooling
+from pipeline.reporting.measured import ANN, APNB, BASELINE, paper_pooling, plain
 from pipeline.reporting.statistics import LEVEL, Interval, Pair, coverage
 
 REPRODUCED, WITHIN_NOISE, NOT_REPRODUCED = "reproduced", "within noise", "not reproduced"
@@ -25,7 +25,7 @@ def reference(settings: Params, table: TableName) -> str | None:
     for name in settings.tables[table]:
         variant = settings.variants[name]
         parts = (variant.fusion, variant.context)
-        if parts == _REFERENCES[table] and paper_pooling(variant):
+        if parts == _REFERENCES[table] and paper_pooling(variant) and plain(variant):
             return name
     return None
 
