@@ -17,9 +17,15 @@ from pipeline.common import warm
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = ("baseline", "apnb", "ann")
+LONGEST = ("test_kills", "test_pipeline")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side, one core each
     torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no core is left with one of them at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @dataclass
