@@ -8,7 +8,6 @@ times, with all that they started. All end with the same bytes.
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -25,19 +24,14 @@ from dvc.dvcfile import Lockfile
 from dvc.utils.serialize import load_yaml
 
 from pipeline.common import warm
-from pipeline.common.files import file_digest
 from pipeline.mend import is_whole_lock, is_whole_rwlock
 from tests.conftest import ROOT, Clone
+from tests.outcomes import outcome
 from tests.test_pipeline import mlflow_runs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills by Linux's process table")
 
 MEASURED = ("efficiency", "networks", "figures")  # stages whose results are times
-TIMES = ("started", "speed")  # of a record: when, and how fast
-# Pages with seconds: where each number comes from, trained times beside predicted ones.
-SECONDS = ("reports/README.md", "reports/index.html", "reports/plan.md", "reports/tables/networks")
-HOURS = re.compile(r'[0-9.]+ hours|"hours": [0-9.]+')  # of training, told with each table
-
 KILLED = ("check", "scene", "prepare", "contact_sheet", "train ann 0", "evaluate ann 0")
 UNDISTURBED = ("train baseline 0", "evaluate baseline 0", "train apnb 0", "evaluate apnb 0")
 LAST = ("collect", "pictures", "report", "plan")
@@ -66,29 +60,6 @@ def hook(event, arguments):
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(hook)
 """
-
-
-def outcome(folder: Path) -> dict[str, Any]:
-    """What a run leaves, without the times: the values of small files, the digests of others."""
-    found: dict[str, Any] = {}
-    for top in ("data", "weights", "runs", "reports"):
-        for file in sorted((folder / top).rglob("*")):
-            name = file.relative_to(folder).as_posix()
-            if file.name == "record.json":
-                record = json.loads(file.read_text())
-                found[name] = {k: v for k, v in record.items() if k not in TIMES}
-            elif name == "reports/results.jsonl":
-                lines = [json.loads(line) for line in file.read_text().splitlines()]
-                for line in lines:
-                    line["record"] = {k: v for k, v in line["record"].items() if k not in TIMES}
-                found[name] = lines
-            elif name.startswith(SECONDS) or not file.is_file():
-                continue
-            elif top == "reports" and file.suffix not in (".webp", ".pdf"):
-                found[name] = HOURS.sub("", file.read_text())
-            else:
-                found[name] = file_digest(file)
-    return found
 
 
 def whole(folder: Path, expected: dict[str, Any]) -> None:
