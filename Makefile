@@ -15,12 +15,13 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 setup: $(STAMP)
 
 # uv comes from the lock file too, so every package that is installed has its hash checked.
-$(STAMP): requirements.lock
+$(STAMP): requirements.lock .dvc/dvc.sh
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 13) else f"Python is {v[0]}.{v[1]}; allowed are 3.11 and 3.12, as in: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	sed -n '/^uv==/,/# via/p' requirements.lock > .venv/uv.lock
 	python -m pip install --quiet --require-hashes -r .venv/uv.lock
 	uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
+	install -m 755 .dvc/dvc.sh .venv/bin/dvc
 	touch $(STAMP)
 
 repro: setup

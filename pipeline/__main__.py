@@ -8,7 +8,6 @@ stopped.
 """
 
 import argparse
-import fcntl
 import json
 import os
 import re
@@ -18,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -26,7 +26,7 @@ from pipeline.common import cli, params, warm
 from pipeline.common.cli import InputError
 from pipeline.common.orphans import end_with_parent
 from pipeline.common.progress import Reporter
-from pipeline.mend import mend
+from pipeline.mend import HELD, holding, mend
 from pipeline.tracking.store import UNSENT
 
 LOGS = Path("logs")
@@ -46,23 +46,17 @@ def dvc(*words: str) -> None:
         raise InputError(f"`dvc {' '.join(words)}` failed; its message stands above")
 
 
-def locked() -> bool:
-    """Whether another DVC command holds the repository; says so, for DVC waits in silence."""
-    file = Path(".dvc/tmp/lock")
-    if not file.exists():
-        return False
-    with file.open() as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = opened.read().strip() or "unknown"
-            print(
-                f"another DVC command (process {holder}) holds the lock {file}; waiting for its "
-                f"end",
-                file=sys.stderr,
-            )
-            return True
-    return False
+def tell_holder() -> None:
+    """Say so where another DVC command holds the repository, for DVC waits in silence."""
+    with holding(HELD) as (free, file):
+        if free:
+            return
+        file.seek(0)
+        print(
+            f"another DVC command (process {file.read().strip() or 'unknown'}) holds the lock "
+            f"{HELD}; waiting for its end",
+            file=sys.stderr,
+        )
 
 
 def stale() -> set[str]:
@@ -203,17 +197,30 @@ def main() -> None:
     jobs = default_jobs(settings) if jobs is None else jobs
     if jobs < 1:
         raise InputError(f"--jobs is {jobs}; allowed is 1 or more")
-    if not locked():
-        mend()
+    tell_holder()
+    mend()
     with warm.server() as started:
         os.environ |= started
         reproduce(settings, jobs)
     print("Everything is up to date; the report is reports/index.html")
 
 
+def make_ready(settings: params.Params, jobs: int) -> None:
+    """Tell what it costs, and make the data ready; side by side if there are jobs for both."""
+    data = [*(["scene"] if settings.embedded else []), "prepare", "contact_sheet"]
+    if jobs == 1:
+        dvc("repro", "plan", *data)
+        return
+    dvc("repro", "check")  # first, and then each by itself: two commands may not both look at it
+    with ThreadPoolExecutor() as threads:
+        both = [threads.submit(dvc, "repro", "--single-item", *s) for s in (["plan"], data)]
+    for each in both:
+        each.result()
+
+
 def reproduce(settings: params.Params, jobs: int) -> None:
     """All that is stale, in DVC's order, the runs side by side."""
-    dvc("repro", "plan", "prepare", "contact_sheet")  # what it costs, before it does
+    make_ready(settings, jobs)
     changed = stale()
     pool = Pool(runs_to_do(settings, changed), jobs)
     if pool.runs:

@@ -1,30 +1,42 @@
-"""Take away what DVC left half-written when it was killed; `make repro` begins with this.
+"""Mend what DVC left half-written when it was killed; `make repro` and `.dvc/dvc.sh` begin with it.
 
     python -m pipeline.mend
 
 DVC writes dvc.lock and .dvc/tmp/rwlock in place, so a kill may cut them off, or leave in the latter
-who no longer runs, and then DVC refuses to run. Without them nothing is trained again: DVC's run
-cache knows all that was made.
+who no longer runs, and then DVC refuses to run. The last commit's dvc.lock, or none, is put in the
+place of one that is cut off. Nothing is run again: DVC's run cache knows all that was made since.
 """
 
+import fcntl
 import json
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import psutil
 import yaml
 
 from pipeline.common import cli
+from pipeline.common.files import whole_file
 
 LOCK = Path("dvc.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")  # who reads and writes what just now
+HELD = Path(".dvc/tmp/lock")  # by a DVC command, but while a stage of it runs
+RWLOCK_HELD = Path(".dvc/tmp/rwlock.lock")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def is_whole_lock(text: str) -> bool:
-    """Whether each stage of a dvc.lock has its command and whole entries."""
+    """Whether each stage of a dvc.lock has its command and whole entries.
+
+    One with git's conflict markers is not cut off: DVC and git tell of those.
+    """
+    if "\n<<<<<<< " in text:
+        return True
     try:
         held: Any = _Loader(text).get_single_data()
         stages = list(held["stages"].values())
@@ -54,16 +66,38 @@ def _runs(pid: int) -> bool:
         return False
 
 
+@contextmanager
+def holding(file: Path) -> Iterator[tuple[bool, TextIO]]:
+    """Hold a lock file of DVC's in the block, if it is free: whether, and the file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False, opened
+        else:
+            yield True, opened
+
+
 def mend() -> None:
-    """Only where no DVC command is running: what it is writing is not whole either."""
-    checks: tuple[tuple[Path, Callable[[str], bool]], ...] = (
-        (LOCK, is_whole_lock),
-        (RWLOCK, is_whole_rwlock),
-    )
-    for file, is_whole in checks:
-        if file.exists() and not is_whole(file.read_text(errors="replace")):
-            file.unlink()
-            print(f"{file} was cut off by a kill and is taken away; DVC makes it again")
+    """Nothing where another DVC command holds the repository: what it writes is not whole yet."""
+    with holding(HELD) as (free, _), holding(RWLOCK_HELD) as (free_too, _):
+        if not (free and free_too):
+            return
+        if RWLOCK.exists() and not is_whole_rwlock(RWLOCK.read_text(errors="replace")):
+            RWLOCK.unlink()
+        if LOCK.exists() and not is_whole_lock(LOCK.read_text(errors="replace")):
+            _restore()
+
+
+def _restore() -> None:
+    done = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], capture_output=True)
+    if done.returncode:
+        LOCK.unlink()
+    else:
+        with whole_file(LOCK) as partial:
+            partial.write_bytes(done.stdout)
+    print(f"{LOCK} was cut off by a kill; DVC's run cache knows what it said", file=sys.stderr)
 
 
 if __name__ == "__main__":

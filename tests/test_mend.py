@@ -1,0 +1,89 @@
+"""What a kill of DVC left is mended, and nothing else."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from dvc.dvcfile import Lockfile
+from dvc.utils.serialize import load_yaml
+
+from pipeline.mend import HELD, is_whole_lock, is_whole_rwlock
+from tests.conftest import ROOT, Clone
+
+WHOLE = "schema: '2.0'\nstages:\n  check:\n    cmd: python -m pipeline.check\n"
+CUT = WHOLE[:-30]
+
+
+def test_of_what_dvc_was_killed_writing_only_what_it_takes_is_left(tmp_path: Path) -> None:
+    lines = (ROOT / "dvc.lock").read_text().splitlines(keepends=True)
+    text = "".join(lines[:70])
+    file = tmp_path / "dvc.lock"
+    kept = 0
+    for cut in range(len(text)):
+        if is_whole_lock(text[:cut]):
+            kept += 1
+            file.write_text(text[:cut])
+            Lockfile.validate(load_yaml(str(file)))
+    assert 0 < kept < len(text) / 20  # most are seen
+    assert is_whole_lock("".join(lines))
+    assert is_whole_rwlock('{"read": {}}')
+    mine = {"read": {"ann": [{"pid": os.getpid(), "cmd": "dvc repro"}]}}
+    assert is_whole_rwlock(json.dumps(mine))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    mine["read"]["ann"][0]["pid"] = ended.pid
+    assert not is_whole_rwlock(json.dumps(mine))
+    ended.wait()
+    assert not is_whole_rwlock('{"read": {"x"')
+    assert not is_whole_rwlock("")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Clone:
+    """The commands, DVC's folder, and a committed dvc.lock that a kill has cut off since."""
+    clone = Clone(tmp_path)
+    (tmp_path / "pipeline").symlink_to(ROOT / "pipeline")
+    clone.run("git", "init", "--quiet")
+    clone.run("dvc", "init", "--quiet")
+    (tmp_path / "dvc.yaml").write_text("stages:\n  check:\n    cmd: python -m pipeline.check\n")
+    (tmp_path / "dvc.lock").write_text(WHOLE)
+    clone.commit()
+    (tmp_path / "dvc.lock").write_text(CUT)
+    return clone
+
+
+def test_plain_dvc_goes_on_with_the_committed_lock(repository: Clone) -> None:
+    lock = repository.path / "dvc.lock"
+    assert "dvc.lock' validation failed" in repository.run("python", "-m", "dvc", "status", ok=False)
+    (repository.path / ".dvc/tmp/rwlock").write_text('{"read": {"x"')
+    told = repository.run("sh", str(ROOT / ".dvc/dvc.sh"), "status")
+    assert told.startswith("dvc.lock was cut off by a kill")
+    assert lock.read_text() == WHOLE
+    assert not (repository.path / ".dvc/tmp/rwlock").exists()
+    assert "cut off" not in repository.run("sh", str(ROOT / ".dvc/dvc.sh"), "status")
+
+
+def test_without_a_committed_lock_there_is_none(repository: Clone) -> None:
+    repository.run("git", "rm", "--quiet", "--cached", "dvc.lock")
+    repository.run("git", "commit", "--quiet", "--message", "without")
+    repository.run("python", "-m", "pipeline.mend")
+    assert not (repository.path / "dvc.lock").exists()
+
+
+def test_what_dvc_is_writing_and_what_git_left_is_not_touched(repository: Clone) -> None:
+    lock = repository.path / "dvc.lock"
+    with (repository.path / HELD).open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        repository.run("python", "-m", "pipeline.mend")
+        assert lock.read_text() == CUT
+    conflict = WHOLE + "<<<<<<< ours\n  a:\n=======\n  b:\n>>>>>>> theirs\n"
+    lock.write_text(conflict)
+    repository.run("python", "-m", "pipeline.mend")
+    assert lock.read_text() == conflict
