@@ -61,10 +61,11 @@ def repository(tmp_path: Path) -> Clone:
 
 def test_plain_dvc_goes_on_with_the_committed_lock(repository: Clone) -> None:
     lock = repository.path / "dvc.lock"
-    assert "dvc.lock' validation failed" in repository.run("python", "-m", "dvc", "status", ok=False)
+    refused = repository.run("python", "-m", "dvc", "status", ok=False)
+    assert "dvc.lock' validation failed" in refused
     (repository.path / ".dvc/tmp/rwlock").write_text('{"read": {"x"')
     told = repository.run("sh", str(ROOT / ".dvc/dvc.sh"), "status")
-    assert told.startswith("dvc.lock was cut off by a kill")
+    assert "dvc.lock was cut off by a kill" in told
     assert lock.read_text() == WHOLE
     assert not (repository.path / ".dvc/tmp/rwlock").exists()
     assert "cut off" not in repository.run("sh", str(ROOT / ".dvc/dvc.sh"), "status")
