@@ -128,7 +128,8 @@ def differences(reference: dict[str, Any], record: dict[str, Any]) -> Iterator[s
     ours, theirs = (dict(_facts(r)) for r in (record, reference))
     for key in theirs | ours:
         if theirs.get(key) != ours.get(key):
-            yield f"{key}: committed {theirs.get(key)}, here {ours.get(key)}"
+            committed, here = (facts.get(key, "not recorded") for facts in (theirs, ours))
+            yield f"{key}: committed {committed}, here {here}"
 
 
 def _facts(record: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -58,9 +58,12 @@ def cpu_name() -> str:
 
 def environment(device: str) -> dict[str, Any]:
     """The machine and the libraries."""
+    import torch  # here, for most of what imports this module does without
+
     return {
         "device": device,
         "cpu": cpu_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),  # last digits depend on it
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
