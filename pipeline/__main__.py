@@ -236,6 +236,8 @@ def reproduce(settings: params.Params, jobs: int) -> None:
         raise InputError(told)
     if changed:
         dvc("repro")
+        if "networks" in changed:  # the plan came before it, and can now say what was measured
+            dvc("repro", "--single-item", "--force", "plan")
     elif UNSENT.exists():  # what DVC does not know of
         subprocess.run([sys.executable, "-m", "pipeline.track"])
 
