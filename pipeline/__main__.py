@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -32,6 +31,7 @@ from pipeline.tracking.store import UNSENT
 LOGS = Path("logs")
 STAGE = re.compile(r"'(?:train|evaluate)@([^']+)'")
 LAST = "collect", "figures", "pictures", "report", "track"  # some runs are enough for these
+PLAN = "repro", "--single-item", "plan"
 DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
 
 
@@ -212,10 +212,10 @@ def make_ready(settings: params.Params, jobs: int) -> None:
         dvc("repro", "plan", *data)
         return
     dvc("repro", "check")  # first, and then each by itself: two commands may not both look at it
-    with ThreadPoolExecutor() as threads:
-        both = [threads.submit(dvc, "repro", "--single-item", *s) for s in (["plan"], data)]
-    for each in both:
-        each.result()
+    plan = subprocess.Popen([*DVC, *PLAN, "--quiet"], preexec_fn=end_with_parent)
+    dvc("repro", "--single-item", *data)
+    if plan.wait():
+        dvc(*PLAN)  # which tells what is wrong
 
 
 def reproduce(settings: params.Params, jobs: int) -> None:
@@ -237,7 +237,7 @@ def reproduce(settings: params.Params, jobs: int) -> None:
     if changed:
         dvc("repro")
         if "networks" in changed:  # the plan came before it, and can now say what was measured
-            dvc("repro", "--single-item", "--force", "plan")
+            dvc(*PLAN, "--force")
     elif UNSENT.exists():  # what DVC does not know of
         subprocess.run([sys.executable, "-m", "pipeline.track"])
 
