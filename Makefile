@@ -1,17 +1,19 @@
 # make repro   the whole experiment      make test   the tests         make ui   MLflow's pages
 # make verify  does this machine train the committed network again, bit for bit
 # make bench   the blocks' speed          make lint   style and types
+# make bench-jobs  make repro with two runs side by side against one
 # make lock    renew the lock file        make audit  known faults of the locked packages
 
 PYTHON ?= python3
 PORT ?= 5000
 JOBS ?=
 STAMP := .venv/installed
+BENCH := pytest -n 0 --benchmark-enable --benchmark-columns=median,rounds -s
 export MLFLOW_DISABLE_TELEMETRY = true
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup repro verify test bench lint ui lock audit
+.PHONY: setup repro verify test bench bench-jobs lint ui lock audit
 setup: $(STAMP)
 
 # uv comes from the lock file too, so every package that is installed has its hash checked.
@@ -34,7 +36,10 @@ test: setup
 	pytest
 
 bench: setup
-	pytest -n 0 --benchmark-enable --benchmark-columns=median,rounds -s -o python_files='bench_*.py' tests/benchmarks
+	$(BENCH) -o python_files='bench_*.py' tests/benchmarks
+
+bench-jobs: setup
+	$(BENCH) tests/benchmarks/jobs.py
 
 lint: setup
 	ruff check .

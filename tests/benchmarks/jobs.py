@@ -1,4 +1,4 @@
-"""`make bench`: `make repro` with two runs side by side against one after the other.
+"""`make bench-jobs`: `make repro` with two runs side by side against one after the other.
 
 The shipped experiment with its first seed alone, from nothing, in two fresh clones. The time of a
 whole `make repro` is compared, so what does not run side by side counts too; with more seeds it
@@ -15,7 +15,7 @@ import pytest
 import yaml
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from tests.conftest import ROOT, Clone
+from tests.conftest import ROOT
 from tests.outcomes import outcome
 
 
@@ -25,17 +25,16 @@ def test_two_jobs_against_one(benchmark: BenchmarkFixture, tmp_path: Path) -> No
 
     def turn() -> None:
         for jobs in (1, 2):
-            clone = Clone(tmp_path / str(jobs))
-            source = ["git", "clone", "--quiet", str(ROOT), str(clone.path)]
-            subprocess.run(source, check=True)
-            file = clone.path / "params.yaml"
+            folder = tmp_path / str(jobs)
+            subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+            file = folder / "params.yaml"
             settings = yaml.safe_load(file.read_text()) | {"seeds": [0]}
             file.write_text(yaml.safe_dump(settings, sort_keys=False))
             began = time.perf_counter()
             command = [sys.executable, "-m", "pipeline", "--jobs", str(jobs)]
-            subprocess.run(command, cwd=clone.path, check=True)
+            subprocess.run(command, cwd=folder, check=True)
             seconds[jobs] = time.perf_counter() - began
-            found = outcome(clone.path)  # figures have the hours of training in their metadata
+            found = outcome(folder)  # figures have the hours of training in their metadata
             outcomes[jobs] = {n: v for n, v in found.items() if "figures" not in n}
 
     benchmark.pedantic(turn, rounds=1)
