@@ -69,7 +69,7 @@ def _runs(pid: int) -> bool:
 @contextmanager
 def holding(file: Path) -> Iterator[tuple[bool, TextIO]]:
     """Hold a lock file of DVC's in the block, if it is free: whether, and the file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(exist_ok=True)
     with file.open("a+") as opened:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,6 +81,8 @@ def holding(file: Path) -> Iterator[tuple[bool, TextIO]]:
 
 def mend() -> None:
     """Nothing where another DVC command holds the repository: what it writes is not whole yet."""
+    if not HELD.parent.parent.is_dir():
+        return  # before `dvc init`
     with holding(HELD) as (free, _), holding(RWLOCK_HELD) as (free_too, _):
         if not (free and free_too):
             return
