@@ -71,12 +71,12 @@ def holding(file: Path) -> Iterator[tuple[bool, TextIO]]:
     """Hold a lock file of DVC's in the block, if it is free: whether, and the file."""
     file.parent.mkdir(exist_ok=True)
     with file.open("a+") as opened:
+        free = True
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            yield False, opened
-        else:
-            yield True, opened
+            free = False
+        yield free, opened  # not within the except: an error of the block is its own
 
 
 def mend() -> None:

@@ -2,7 +2,7 @@
 
 One clone is never disturbed. Copies of it are killed: each stage when it is about to open, rename
 or remove a file, one kill after another; then `python -m pipeline` and `dvc repro` at random
-times, with all that they started. All end with the same bytes.
+times, with all that they started or one of it first. All end with the same bytes.
 """
 
 import contextlib
