@@ -6,7 +6,7 @@ tensors out: nothing here knows of files, settings or trackers.
 
 from ann.attention import Attention, attention, attention_blocks, network_attention
 from ann.backbone import BACKBONES, STEMS, Backbone
-from ann.blocks import FORMS, NORMALIZATIONS, OUTPUTS, BlockOptions, HoldsNaN, NonLocalBlock
+from ann.blocks import FORMS, NORMALIZATIONS, OUTPUTS, BlockOptions, NonLocalBlock
 from ann.layouts import LAYOUTS, export_state, import_state, layout_settings
 from ann.loss import IGNORE_INDEX, Ohem, Sums, loss_sums, segmentation_loss
 from ann.metrics import Scores, confusion_matrix, scores
@@ -30,7 +30,6 @@ __all__ = [
     "Attention",
     "Backbone",
     "BlockOptions",
-    "HoldsNaN",
     "NonLocalBlock",
     "Ohem",
     "Sampler",

@@ -1,90 +1,148 @@
-"""The fast form of a block: the same numbers as the plain form but for rounding, in less.
+"""The fast form of a block: the plain form's result up to rounding, with less time and memory.
 
-What it does is exact algebra:
+It is exact algebra in plain PyTorch operations:
 
-- The value, and the key without a batch norm, is a 1x1 convolution and so commutes with averaging
-  and picking: the map is sampled first, and the convolution sees S anchors, not N positions.
-- cat(W_o O, X) is convolved by F = [F_1 F_2]: F_1 W_o O + F_2 X. F_1 W_o is folded into the S
-  anchors, or into one matrix where there are many, so that nothing of size N x 2C is made.
-- Without a softmax, (query^T key) value^T is query^T (key value^T) and no N x S matrix is made.
-- Where N x S is large, the softmax is never held whole (scaled_dot_product_attention).
+- A 1x1 convolution commutes with averaging and picking. So the map is sampled first, and the value
+  (and the key, where no batch norm follows it) is computed for S anchors instead of N positions.
+- The fusing convolution F = [F_1 F_2] of cat(W_o O, X) is F_1 W_o O + F_2 X. F_1 W_o is folded into
+  the S anchors, or into one matrix where S is large, so that nothing of size N x 2C is made.
+- Without a softmax, (query^T key) value^T is query^T (key value^T), and no N x S matrix is made.
+- Where N x S is large, scaled_dot_product_attention never holds the whole softmax.
 
-`costs` counts the multiply-adds of each way for the shapes at hand; the cheapest is taken.
+`costs` counts the multiply-adds of each way, and the cheapest is taken.
+
+The folding reads the weights of `output` and `fuse.0` and does not call these layers. Where one of
+them is no longer the plain layer it was made as, the block computes the plain form and warns once.
 """
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ann.functions import is_large
-from ann.maps import Map
-from ann.norm import normalize
+from ann import plain
+from ann.sampling import Sampler
 
 if TYPE_CHECKING:
-    from ann.blocks import BlockOptions, NonLocalBlock
+    from ann.blocks import NonLocalBlock
+
+LARGE = 1 << 18  # elements of an N x S matrix that no longer fits a CPU's cache
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def forward(block: "NonLocalBlock", x: Tensor, source: Tensor, keys: Tensor | None) -> Tensor:
-    """x (B, C, H, W); source, x itself or the low-level map -> (B, C, H, W), before dropout."""
-    device = x.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-    with torch.autocast(device, enabled=False):  # the precision of each step is chosen here
-        fused = block.fuse is not None  # then the copy to channels last pays
-        high = Map(x.to(dtype), channels_last=fused)
-        low = high if source is x else Map(source.to(dtype), channels_last=fused)
-        query = Map(embed(block.query, high))
-        key, value = key_and_value(block, query, low, keys)
-        left, right = factors(block, query.rows(), key, value)
-        return combine(block, high, left, right)
+    """Return the block's map before dropout.
+
+    Args:
+        block: The block whose layers and options are used.
+        x: (B, C, H, W).
+        source: x itself, or the low-level map (B, C_l, h, w) of the fusion blocks.
+        keys: (B,) int64, what random sampling draws from.
+
+    Returns:
+        (B, C, H, W).
+    """
+    changed = changed_layer(block)
+    if changed is not None:
+        if not torch.compiler.is_compiling():
+            warnings.warn(
+                f"NonLocalBlock computes the plain form because its layer {changed} has a hook or "
+                f"is not the layer it was made as; form='plain' does the same without this warning",
+                stacklevel=3,
+            )
+        return plain.forward(block, x, source, keys)
+    same = source is x
+    if block.fuse is not None:  # its rows are then contiguous for the products
+        x = x.contiguous(memory_format=torch.channels_last)
+    source = x if same else source
+    query = block.query(x)
+    key, value = key_and_value(block, query, source, keys)
+    left, right = factors(block, rows(query), key, value)
+    return combine(block, x, left, right)
 
 
-def embed(layer: nn.Module, x: Map) -> Tensor:
-    """The query's, key's or value's embedding of a whole map."""
-    if isinstance(layer, nn.Conv2d):
-        return x.project(layer.weight, layer.bias)
-    conv, norm, _ = layer.children()
-    assert isinstance(conv, nn.Conv2d)
-    return normalize(norm, x.project(conv.weight, conv.bias), relu=True)
+def rows(x: Tensor) -> Tensor:
+    """View a map (B, C, H, W) as one row a position, (B, N, C)."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def is_plain(layer: nn.Module | None, kind: type[nn.Module]) -> bool:
+    """Tell whether reading the layer's weights is the same as calling it."""
+    return (
+        type(layer) is kind
+        and "forward" not in vars(layer)
+        and not any(getattr(layer, hooks) for hooks in _HOOKS)
+    )
+
+
+def is_projection(layer: nn.Module | None) -> bool:
+    """Tell whether a layer is a plain 1x1 convolution."""
+    return (
+        is_plain(layer, nn.Conv2d)
+        and isinstance(layer, nn.Conv2d)
+        and (layer.kernel_size, layer.stride, layer.padding) == ((1, 1), (1, 1), (0, 0))
+        and layer.groups == 1
+    )
+
+
+def changed_layer(block: "NonLocalBlock") -> str | None:
+    """Return the name of a layer whose weights may not be read past it, or None."""
+    if not is_projection(block.output):
+        return "output"
+    if block.fuse is not None:
+        if not is_plain(block.fuse, nn.Sequential):
+            return "fuse"
+        if not (len(block.fuse) and is_projection(block.fuse[0])):
+            return "fuse.0"
+    return None
 
 
 def key_and_value(
-    block: "NonLocalBlock", query: Map, source: Map, keys: Tensor | None
+    block: "NonLocalBlock", query: Tensor, source: Tensor, keys: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The anchors (B, S, K) and (B, S, V), or every position where nothing samples."""
+    """Return key (B, S, K) and value (B, S, V); S is every position where nothing samples."""
+    layers = [block.key] if block.value is None else [block.key, block.value]
     sampler = block.sampler
-
-    def sampled(x: Map) -> Tensor:
-        return x.rows() if sampler is None else x.sample(sampler, keys)
-
-    # A convolution with nothing after it follows the sampling, where that is linear.
-    late = sampler is not None and sampler.linear
-    late_key = block.key if late and isinstance(block.key, nn.Conv2d) else None
-    late_value = block.value if late else None
-    anchors = None
-    if late_key is not None or late_value is not None:
-        anchors = sampled(source)
-    if anchors is not None and late_key is not None:
-        key = _linear(late_key, anchors)
+    late = isinstance(sampler, Sampler) and is_plain(sampler, Sampler) and sampler.linear
+    after = [late and is_projection(layer) for layer in layers]
+    maps = [source.to(query.dtype)] if any(after) else []
+    for layer, is_late in zip(layers, after, strict=True):
+        if not is_late:
+            maps.append(query if layer is None else layer(source))
+    if sampler is None:
+        found = [rows(m) for m in maps]
     else:
-        key = sampled(query if block.key is None else Map(embed(block.key, source)))
-    if block.value is None:
-        return key, key
-    if anchors is not None and late_value is not None:
-        return key, _linear(late_value, anchors)
-    return key, sampled(Map(embed(block.value, source)))
+        found = [anchors.transpose(1, 2) for anchors in sampler(maps, keys)]
+    anchors = found.pop(0) if any(after) else None
+    results = [
+        _project(layer, anchors) if is_late else found.pop(0)
+        for layer, is_late in zip(layers, after, strict=True)
+    ]
+    return results[0], results[-1]
 
 
-def _linear(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    return F.linear(x.to(layer.weight.dtype), layer.weight.flatten(1), layer.bias)
+def _project(layer: nn.Module | None, x: Tensor | None) -> Tensor:
+    assert isinstance(layer, nn.Conv2d)
+    assert x is not None
+    return F.linear(x, layer.weight.flatten(1), layer.bias)
 
 
 def costs(n: int, s: int, k: int, v: int, c: int, fused: bool) -> dict[str, int]:
-    """Multiply-adds of the ways to W_o f(query^T key) value^T, and to F_1 of it where fused.
+    """Count the multiply-adds of the ways to W_o f(query^T key) value^T, and F_1 of it if fused.
 
-    n positions, s keys, k and v channels, c the output's. "anchors" folds W_o into the s values,
-    "matrix" leaves the values as they are; "product" makes key value^T first, without a softmax.
+    Args:
+        n: Positions.
+        s: Keys.
+        k: Channels of query and key.
+        v: Channels of the value.
+        c: Channels of the output.
+        fused: Whether a fusing convolution follows.
+
+    Returns:
+        "anchors" folds W_o into the s values, "matrix" leaves the values as they are, and "product"
+        computes key value^T first, which needs a block without a softmax.
     """
     matrix = c * c * v if fused else 0
     fold = s * v * c + min(s * c * c, matrix)
@@ -96,7 +154,7 @@ def costs(n: int, s: int, k: int, v: int, c: int, fused: bool) -> dict[str, int]
 
 
 def cheapest(block: "NonLocalBlock", n: int, s: int, k: int, v: int) -> str:
-    """The way that takes the fewest multiply-adds, of those that the block's options allow."""
+    """Return the way with the fewest multiply-adds that the block's options allow."""
     if block.options.form == "fused":
         return "matrix"
     cost = costs(n, s, k, v, block.output.out_channels, block.fuse is not None)
@@ -110,10 +168,10 @@ def cheapest(block: "NonLocalBlock", n: int, s: int, k: int, v: int) -> str:
 def factors(
     block: "NonLocalBlock", query: Tensor, key: Tensor, value: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Two matrices (B, N, R), (B, R, C) whose product is W_o O, or F_1 W_o O, without bias."""
+    """Return (B, N, R) and (B, R, C), whose product is W_o O, or F_1 W_o O, without the bias."""
     options = block.options
-    n, s, channels = query.shape[1], key.shape[1], block.output.out_channels
-    way = cheapest(block, n, s, key.shape[2], value.shape[2])
+    n, s, channels = int(query.shape[1]), int(key.shape[1]), block.output.out_channels
+    way = cheapest(block, n, s, int(key.shape[2]), int(value.shape[2]))
     scale = key.shape[2] ** -0.5 if options.scale else 1.0
     if options.normalization == "rescaling":
         scale /= s
@@ -122,48 +180,64 @@ def factors(
     if block.fuse is not None:
         front = block.fuse.get_parameter("0.weight")[:, :channels].flatten(1)
     if way == "matrix":
-        folded = (weight if front is None else front @ weight).T.expand(len(query), -1, -1)
-        return attend(query, key, value, scale, options), folded
-    value = value.to(weight.dtype)
+        folded = weight if front is None else front @ weight
+        large = n * s > LARGE and s > 4 * (key.shape[2] + value.shape[2])  # else it is slower
+        fused = options.form == "fused" or large or query.is_cuda
+        if options.normalization == "softmax" and fused:
+            left = fused_attention(query, key, value, scale)
+        else:
+            left = similarity(query, key, scale, options.normalization) @ value.to(query.dtype)
+        return left, folded.T.expand(len(query), -1, -1)
     if front is not None and s > value.shape[2]:
         value = F.linear(value, front @ weight)
     else:
         value = F.linear(value, weight)  # (B, S, C)
         value = value if front is None else F.linear(value, front)
     if way == "product":
-        return query, (key.to(weight.dtype) * scale).transpose(1, 2) @ value
+        return query, (key * scale).transpose(1, 2) @ value
     return similarity(query, key, scale, options.normalization), value
 
 
 def similarity(query: Tensor, key: Tensor, scale: float, normalization: str) -> Tensor:
-    """f(query^T key), (B, N, S)."""
-    key = (key * scale).to(query.dtype)
-    scores = query @ key.transpose(1, 2)
-    return scores.softmax(dim=2) if normalization == "softmax" else scores
+    """Return f(query^T key), (B, N, S)."""
+    scores = query @ (key * scale).to(query.dtype).transpose(1, 2)
+    # With its dtype named, autocast does not widen this N x S matrix.
+    return scores.softmax(dim=2, dtype=scores.dtype) if normalization == "softmax" else scores
 
 
-def attend(
-    query: Tensor, key: Tensor, value: Tensor, scale: float, options: "BlockOptions"
-) -> Tensor:
-    """O, (B, N, V); a softmax that is large, beside the maps as well, is never held whole."""
-    value = value.to(query.dtype)
-    s, width = key.shape[1], key.shape[2] + value.shape[2]
-    large = is_large(query.shape[0] * query.shape[1] * s) and s > 4 * width  # else it is slower
-    fused = options.form == "fused" or large or query.is_cuda
-    if options.normalization != "softmax" or not fused:
-        return similarity(query, key, scale, options.normalization) @ value
+def fused_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """Return O (B, N, V) by scaled_dot_product_attention, which has no second derivative."""
     q, k, v = (t.to(query.dtype).contiguous()[:, None] for t in (query, key, value))
-    return F.scaled_dot_product_attention(q, k, v, scale=scale)[:, 0]
+    out = F.scaled_dot_product_attention(q, k, v, scale=scale)[:, 0]
+    if out.requires_grad and not torch.compiler.is_compiling():
+        out.register_hook(_refuse_second_derivative)
+    return out
 
 
-def combine(block: "NonLocalBlock", x: Map, left: Tensor, right: Tensor) -> Tensor:
-    """W_o O + X, or the fusing convolution of cat(W_o O, X) with its batch norm."""
-    bias = block.output.bias
-    assert bias is not None
+def _refuse_second_derivative(grad: Tensor) -> None:
+    if torch.is_grad_enabled():  # create_graph=True
+        raise RuntimeError(
+            "fused attention has no second derivative; use BlockOptions(form='plain') for "
+            "create_graph=True"
+        )
+
+
+def combine(block: "NonLocalBlock", x: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Return W_o O + X, or the fusing layers' output for cat(W_o O, X): (B, C, H, W)."""
+    bias, size = block.output.bias, x.shape[2:]
+    left, right = left.to(right.dtype), right.to(right.dtype)
     if block.fuse is None:
-        return x.add(bias, left, right)
-    conv, norm, *relu = block.fuse.children()
+        y = torch.baddbmm(x.flatten(2), right.transpose(1, 2), left.transpose(1, 2))
+        return (y if bias is None else y + bias[:, None]).unflatten(2, size)
+    conv, *layers = block.fuse
     assert isinstance(conv, nn.Conv2d)
     front, back = conv.weight.flatten(1).chunk(2, dim=1)  # F_1, F_2
-    bias = front @ bias if conv.bias is None else front @ bias + conv.bias
-    return normalize(norm, x.project_and_add(back, bias, left, right), relu=bool(relu))
+    if bias is None or conv.bias is None:
+        bias = conv.bias if bias is None else front @ bias
+    else:
+        bias = front @ bias + conv.bias
+    y = torch.baddbmm(F.linear(rows(x), back, bias), left, right)
+    y = y.transpose(1, 2).unflatten(2, size)
+    for layer in layers:
+        y = layer(y)
+    return y

@@ -84,7 +84,7 @@ def _hard(logits: Tensor, labels: Tensor, valid: Tensor, ohem: Ohem) -> Tensor:
 
 def loss_sums(
     logits: Tensor,
-    aux_logits: Tensor,
+    aux_logits: Tensor | None,
     labels: Tensor,
     *,
     class_weights: Tensor | None = None,
@@ -92,25 +92,46 @@ def loss_sums(
     at_labels: bool = True,
     align_corners: bool = False,
 ) -> Sums:
-    """What L_final and L_Stage4 are the means of, for a loss over more than these samples.
+    """Return the weighted loss sums and their weights, of which means over more can be taken.
 
-    at_labels: upsample the logits to the labels (the paper), with `align_corners`, or else sample
-    the labels at the centres of the logits' cells, which costs a small part of it.
+    Args:
+        logits: (B, classes, h, w).
+        aux_logits: The same of Stage4, or None in evaluation: then the auxiliary sum is zero.
+        labels: (B, H, W) of class ids, of any integer type.
+        class_weights: (classes,).
+        ohem: Hard pixels alone count in L_final.
+        at_labels: Upsample the logits to the labels, as the paper does, with `align_corners`.
+            Otherwise sample the labels at the centres of the logits' cells, which costs less.
+        align_corners: See at_labels.
+
+    Returns:
+        The sums over these samples.
     """
-    if at_labels:
-        size = labels.shape[1:]
-        logits, aux_logits = (
-            F.interpolate(x.float(), size, mode="bilinear", align_corners=align_corners)
-            for x in (logits, aux_logits)
-        )
-    else:
+    labels = labels.long()
+    if not at_labels:
         labels = at_centres(labels, logits.shape[2:])
-    final = _sums(logits.float(), labels, class_weights, ohem)
-    return Sums(*final, *_sums(aux_logits.float(), labels, class_weights, None))
+
+    def at_size(x: Tensor) -> Tensor:
+        x = x.float()
+        if not at_labels:
+            return x
+        size = labels.shape[1:]
+        return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
+
+    final = _sums(at_size(logits), labels, class_weights, ohem)
+    if aux_logits is None:
+        weights = pixel_weights(labels, class_weights).sum()
+        return Sums(*final, torch.zeros_like(weights), weights)
+    return Sums(*final, *_sums(at_size(aux_logits), labels, class_weights, None))
 
 
 def segmentation_loss(
-    logits: Tensor, aux_logits: Tensor, labels: Tensor, *, aux_weight: float = 0.4, **settings: Any
+    logits: Tensor,
+    aux_logits: Tensor | None,
+    labels: Tensor,
+    *,
+    aux_weight: float = 0.4,
+    **settings: Any,
 ) -> tuple[Tensor, Tensor]:
     """L_final + aux_weight * L_Stage4, and L_final alone; settings as of loss_sums."""
     sums = loss_sums(logits, aux_logits, labels, **settings)

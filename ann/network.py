@@ -123,7 +123,8 @@ class SegmentationNetwork(nn.Module):
     def forward(self, images: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """keys (B,): one int64 a sample, for dropout and random sampling (see ann.noise).
 
-        The auxiliary logits are None in evaluation.
+        The auxiliary logits are None in evaluation. A traced network (TorchScript, and the ONNX
+        exporter with dynamo=False) returns (logits,), because TorchScript cannot return None.
         """
         # (images - mean) / std by batch norm's kernel, many times as fast as broadcasting
         images = F.batch_norm(images.to(self.mean.dtype), self.mean, self.variance, eps=0.0)
@@ -140,6 +141,7 @@ class SegmentationNetwork(nn.Module):
             x = self.context_dropout(self.context(x), keys)
         logits = self.classifier(x)
         if not self.training:
-            return logits, None
+            traced = torch.jit.is_tracing()  # type: ignore[attr-defined]
+            return (logits,) if traced else (logits, None)  # type: ignore[return-value]
         aux = self.aux_dropout(self.aux_reduce(stage4), keys)
         return logits, self.aux_classifier(aux)

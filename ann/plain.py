@@ -14,9 +14,7 @@ def similarity(query: Tensor, key: Tensor, normalization: str = "softmax") -> Te
     product = query.transpose(1, 2) @ key
     if normalization == "softmax":
         # Autocast would widen this N x S matrix, which the next product narrows again.
-        device = "cpu" if product.is_meta else product.device.type  # meta has no autocast
-        with torch.autocast(device, enabled=False):
-            return product.softmax(dim=2)
+        return product.softmax(dim=2, dtype=product.dtype)
     return product / product.shape[2] if normalization == "rescaling" else product
 
 

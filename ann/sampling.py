@@ -41,20 +41,38 @@ def bins(size: int, n: int) -> list[tuple[int, int]]:
 
 
 @lru_cache
-def averaging_matrix(size: int, pool_sizes: tuple[int, ...]) -> Tensor:
-    """(sum n, size): its rows average the bins of each pool size along one axis."""
-    matrix = torch.zeros(sum(pool_sizes), size, dtype=torch.float64, device="cpu")  # it is kept
-    for row, (start, end) in enumerate(b for n in pool_sizes for b in bins(size, n)):
-        matrix[row, start:end] = 1 / (end - start)
-    return matrix
+def _averaging_weights(size: int, pool_sizes: tuple[int, ...]) -> tuple[float, ...]:
+    """Return the averaging matrix as numbers: a kept tensor would survive tracing and devices."""
+    return tuple(
+        (start <= position < end) / (end - start)
+        for n in pool_sizes
+        for start, end in bins(size, n)
+        for position in range(size)
+    )
+
+
+def averaging_matrix(size: int, pool_sizes: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return (sum n, size), whose rows average the bins of each pool size along one axis."""
+    weights = _averaging_weights(size, pool_sizes)
+    return torch.tensor(weights, dtype=like.dtype, device=like.device).view(-1, size)
 
 
 def average(x: Tensor, down: Tensor, across: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, rows of `down`, rows of `across`, C): one axis after the other.
+    """Average (B, C, H, W) over each pool size of rows with each of columns, one axis at a time.
 
     Products of matrices are exact, deterministic on CUDA, and read the map once for all sizes.
+
+    Args:
+        x: The map.
+        down: (R, H), the averaging matrix of the rows.
+        across: (R, W), the averaging matrix of the columns.
+
+    Returns:
+        (B, R, R, C).
     """
-    columns = across @ x.permute(0, 2, 3, 1)  # (B, H, sum n, C)
+    if x.is_contiguous():  # then no copy to channels last is needed
+        return (down @ (x @ across.T)).permute(0, 2, 3, 1)
+    columns = across @ x.permute(0, 2, 3, 1)  # (B, H, R, C)
     return (down @ columns.flatten(2)).unflatten(2, columns.shape[2:])
 
 
@@ -87,11 +105,10 @@ class Sampler(nn.Module):
 
         In evaluation the random methods use one fixed key, so that a result can be repeated.
         """
-        height, width = maps[0].shape[2:]
+        height, width = map(int, maps[0].shape[2:])  # numbers, which no tracer turns into nodes
+        self.check(height, width)
         if self.sampling.endswith("average"):
-            down, across = self.averaging(maps[0])
-            return [self.levels(average(x, down, across)).transpose(1, 2) for x in maps]
-        self._check(height, width)
+            return [self._average(x, height, width) for x in maps]
         if self.sampling.endswith("max"):
             return [self._max(x) for x in maps]
         if keys is None or not self.training:
@@ -99,25 +116,27 @@ class Sampler(nn.Module):
         places = self._places(keys, height, width)  # (B, S)
         return [_gather(x, places) for x in maps]
 
-    def _check(self, height: int, width: int) -> None:
-        if max(self.pool_sizes) > min(height, width):
+    def check(self, height: int, width: int) -> None:
+        """Refuse a map that has fewer positions than `random` sampling draws from it.
+
+        The other methods take maps smaller than their pool sizes, as adaptive pooling does.
+
+        Raises:
+            ValueError: It names pool_sizes and what fits the map.
+        """
+        wanted = anchors(self.pool_sizes)
+        if self.sampling == "random" and wanted > height * width:
             raise ValueError(
-                f"pool_sizes is {list(self.pool_sizes)}; allowed are sizes up to the feature "
-                f"map's {height}x{width}"
+                f"pool_sizes is {list(self.pool_sizes)}, which draws {wanted} different positions; "
+                f"the feature map of {height}x{width} has {height * width}"
             )
 
-    def averaging(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The averaging matrices of the rows and of the columns of a map (B, C, H, W)."""
-        height, width = like.shape[2:]
-        self._check(height, width)
-        down, across = (averaging_matrix(n, self.pool_sizes) for n in (height, width))
-        return down.to(like), across.to(like)
-
-    def levels(self, averages: Tensor) -> Tensor:
-        """(B, sum n, sum n, C), each pool size with each -> (B, S, C), each with itself."""
+    def _average(self, x: Tensor, height: int, width: int) -> Tensor:
+        down, across = (averaging_matrix(n, self.pool_sizes, x) for n in (height, width))
+        averages = average(x, down, across)  # each pool size of rows with each of columns
         ends = list(accumulate(self.pool_sizes))
         blocks = (slice(end - n, end) for n, end in zip(self.pool_sizes, ends, strict=True))
-        return torch.cat([averages[:, b, b].flatten(1, 2) for b in blocks], dim=1)
+        return torch.cat([averages[:, b, b].flatten(1, 2) for b in blocks], 1).transpose(1, 2)
 
     def _max(self, x: Tensor) -> Tensor:
         return torch.cat([F.adaptive_max_pool2d(x, n).flatten(2) for n in self.pool_sizes], dim=2)

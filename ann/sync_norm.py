@@ -28,15 +28,17 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        wide = x.to(self.weight.dtype)  # statistics are float32 in any precision, as PyTorch's
+        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x  # as PyTorch's
         own = wide.new_full((1,), x.numel() / x.shape[1])
         *sums, count = AllSum.apply(torch.cat([wide.sum((0, 2, 3)), own])).split([x.shape[1], 1])
         mean = sums[0] / count
         centred = wide - mean[:, None, None]
         variance = AllSum.apply(centred.square().sum((0, 2, 3))) / count
-        self._track(mean.detach(), (variance * count / (count - 1)).detach())
-        scale = self.weight * (variance + self.eps).rsqrt()
-        y = centred * scale[:, None, None] + self.bias[:, None, None]
+        if self.track_running_stats:
+            self._track(mean.detach(), (variance * count / (count - 1)).detach())
+        y = centred * (variance + self.eps).rsqrt()[:, None, None]
+        if self.affine:
+            y = y * self.weight[:, None, None] + self.bias[:, None, None]
         return y.to(x.dtype)
 
     def _track(self, mean: Tensor, variance: Tensor) -> None:

@@ -15,8 +15,6 @@ from ann import (
     NonLocalBlock,
     Sampler,
     fast,
-    functions,
-    norm,
 )
 
 C, LOW = 10, 14
@@ -28,10 +26,9 @@ SAMPLERS: list[tuple[str, list[int]] | None] = [
 
 @pytest.fixture(params=["small", "large"])
 def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """With "large" every map counts as large, and is worked through in many pieces."""
+    """With "large" every N x S matrix counts as large."""
     if request.param == "large":
-        monkeypatch.setattr(functions, "LARGE", 0)
-        monkeypatch.setattr(norm, "CHUNK", 64)
+        monkeypatch.setattr(fast, "LARGE", 0)
     return str(request.param)
 
 
@@ -203,7 +200,7 @@ def test_nothing_of_size_n_by_2c_or_n_by_n_is_made(monkeypatch: pytest.MonkeyPat
                     self.seen = max(self.seen, t.numel())
             return out
 
-    monkeypatch.setattr(functions, "LARGE", 1 << 10)
+    monkeypatch.setattr(fast, "LARGE", 1 << 10)
     x = torch.randn(1, 32, 24, 24)
     for sampler in (None, Sampler("pyramid_average", [1, 3])):
         for form, most in (("fast", x.numel()), ("plain", None)):

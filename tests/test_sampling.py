@@ -112,6 +112,17 @@ def test_impossible_samplers_are_refused(sampling: str, sizes: list[int], messag
         Sampler(sampling, sizes)
 
 
-def test_pool_sizes_beyond_the_map_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"allowed are sizes up to the feature map's 7x20"):
-        Sampler("pyramid_average", PAPER)([torch.zeros(1, 1, 7, 20)])
+def test_maps_smaller_than_the_pool_sizes_are_pooled_as_adaptive_pooling_does() -> None:
+    """As the released code does; only `random` runs out of positions."""
+    for size in ((7, 20), (7, 7), (1, 1), (3, 9)):
+        x = torch.randn(2, 3, *size, dtype=torch.float64)
+        for sampling, pool in (
+            ("pyramid_average", F.adaptive_avg_pool2d),
+            ("pyramid_max", F.adaptive_max_pool2d),
+        ):
+            expected = torch.cat([pool(x, n).flatten(2) for n in PAPER], dim=2)
+            torch.testing.assert_close(Sampler(sampling, PAPER)([x])[0], expected)
+        assert Sampler("pyramid_random", PAPER)([x])[0].shape == (2, 3, 110)
+    assert Sampler("random", [6])([torch.zeros(1, 1, 4, 9)])[0].shape == (1, 1, 36)
+    with pytest.raises(ValueError, match=r"draws 36 different positions.* of 5x7 has 35"):
+        Sampler("random", [6])([torch.zeros(1, 1, 5, 7)])

@@ -9,7 +9,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from ann import HoldsNaN
 from ann.loss import at_centres, pixel_weights
 from ann.sync_norm import synchronised
 from pipeline.common import checkpoint
@@ -93,12 +92,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr(iteration)
         self.optimizer.zero_grad()
-        try:
-            total = self._gradients(batch)
-        except HoldsNaN:
-            self.losses[iteration] = torch.nan
-            self.checked_loss(iteration + 1)
-            raise
+        total = self._gradients(batch)
         self.optimizer.step()
         self.losses[iteration] = self._mean(total)
 
