@@ -55,7 +55,7 @@ def forward(block: "NonLocalBlock", x: Tensor, source: Tensor, keys: Tensor | No
         return plain.forward(block, x, source, keys)
     same = source is x
     if block.fuse is not None:  # its rows are then contiguous for the products
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # vmap knows no channels last
     source = x if same else source
     query = block.query(x)
     key, value = key_and_value(block, query, source, keys)
@@ -178,7 +178,9 @@ def factors(
     weight = block.output.weight.flatten(1)  # (C, V)
     front = None  # F_1
     if block.fuse is not None:
-        front = block.fuse.get_parameter("0.weight")[:, :channels].flatten(1)
+        fusing = block.fuse[0]
+        assert isinstance(fusing, nn.Conv2d)
+        front = fusing.weight[:, :channels].flatten(1)
     if way == "matrix":
         folded = weight if front is None else front @ weight
         large = n * s > LARGE and s > 4 * (key.shape[2] + value.shape[2])  # else it is slower
@@ -187,7 +189,9 @@ def factors(
             left = fused_attention(query, key, value, scale)
         else:
             left = similarity(query, key, scale, options.normalization) @ value.to(query.dtype)
-        return left, folded.T.expand(len(query), -1, -1)
+        return left, folded.T.expand(
+            query.shape[0], -1, -1
+        )  # len() would fix the batch of an export
     if front is not None and s > value.shape[2]:
         value = F.linear(value, front @ weight)
     else:

@@ -112,7 +112,7 @@ class Sampler(nn.Module):
         if self.sampling.endswith("max"):
             return [self._max(x) for x in maps]
         if keys is None or not self.training:
-            keys = torch.zeros(len(maps[0]), dtype=torch.int64, device=maps[0].device)
+            keys = torch.zeros(maps[0].shape[0], dtype=torch.int64, device=maps[0].device)
         places = self._places(keys, height, width)  # (B, S)
         return [_gather(x, places) for x in maps]
 
