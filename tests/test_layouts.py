@@ -184,7 +184,7 @@ def test_files_that_hold_no_tensors_are_refused_and_nothing_is_executed(tmp_path
         ("none.pth", "cannot be read"),
     ):
         with pytest.raises(InputError) as caught:
-            checkpoint.read_tensors(tmp_path / name)
+            foreign.read_held(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
         assert sentence in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -198,9 +198,9 @@ def test_what_trainers_put_around_tensors_is_taken_off(tmp_path: Path) -> None:
         (good, wrapped, {"state_dict": wrapped}, {"state_dict": good, "meta": {"classes": ("a",)}})
     ):
         torch.save(held, tmp_path / f"{i}.pth")
-        assert same(checkpoint.read_tensors(tmp_path / f"{i}.pth"), good)
+        assert same(foreign.read_held(tmp_path / f"{i}.pth"), good)
     checkpoint.save(tmp_path / "a.safetensors", good)
-    assert same(checkpoint.read_tensors(tmp_path / "a.safetensors"), good)
+    assert same(foreign.read_held(tmp_path / "a.safetensors"), good)
 
 
 def make_workplace(path: Path, classes: list[str], images: Tensor) -> list[Sample]:
@@ -274,7 +274,7 @@ def test_a_checkpoint_is_scored_told_of_and_exported(
 
     weights = Path("weights/embedded/released.safetensors")
     command(monkeypatch, export, "authors", os.fspath(weights), "again.pth")
-    assert same(checkpoint.read_tensors(Path("again.pth")), tensors)
+    assert same(foreign.read_held(Path("again.pth")), tensors)
     with pytest.raises(InputError, match="allowed in the mmseg layout is only"):
         command(monkeypatch, export, "mmseg", os.fspath(weights), "other.pth")
     for large in (file, weights, Path("again.pth")):
