@@ -90,7 +90,7 @@ def read_held(path: Path) -> Held:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except Exception:
         pass
-    names = sorted(set(names))
+    names = list(dict.fromkeys(names))
     stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
         (_CONTAINERS.get(name) or _placeholder(name), name) for name in names
     ]
@@ -168,7 +168,7 @@ def _refusal(names: list[str], error: Exception) -> str:
     if not names:
         return f"of a pickle protocol or kind that is not read; {_CURE}"
     named = sorted(names, key=lambda name: name.removeprefix("builtins.") not in str(error))
-    return f"holds {_listed(named)}; reading that could execute it, so nothing was; {_CURE}"
+    return f"holds {_listed(named)}, which are not read because that could execute code; {_CURE}"
 
 
 def _listed(names: list[str]) -> str:
