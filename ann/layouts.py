@@ -4,6 +4,7 @@ Both are ResNet-101 networks with AFNB and APNB. A layout is a table of renamed 
 both directions; what else differs (stem, rounding, biases, pixels, align_corners) are settings.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ann.blocks import BlockOptions
+from ann.foreign import Found, complete, faults, find_state
 from ann.network import SegmentationNetwork, pixel_statistics
 
 LAYOUTS = ("authors", "mmseg")
@@ -107,26 +109,55 @@ def layout_settings(layout: str) -> dict[str, Any]:
     }
 
 
-def import_state(layout: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def import_state(layout: str, held: Mapping[str, Any]) -> dict[str, Tensor]:
     """A published state dict as that of SegmentationNetwork(classes, **layout_settings(layout)).
 
-    Every tensor is used, once. Raises ValueError naming the keys that are missing, not of the
-    layout or of another shape, or the copies of a shared tensor that differ.
+    Every tensor is used, once. What a trainer puts around or beside them is taken off (see
+    ann.foreign). Without an auxiliary head, which scoring does not use, its tensors are zeros.
+    Raises ValueError naming the keys that are missing, not of the layout or of another shape, or
+    the copies of a shared tensor that differ.
     """
+    return import_found(layout, held)[0]
+
+
+def import_found(layout: str, held: Mapping[str, Any]) -> tuple[dict[str, Tensor], Found]:
+    """import_state, and where in `held` the tensors were."""
     settings = layout_settings(layout)
-    heads = [tensors[n] for own in _CLASSIFIERS for n in _renamed(layout, own) if n in tensors]
-    own = _own_state(layout, len(heads[0]) if heads and heads[0].ndim else 1)
+    found = find_state(held, _their_state(layout, 1), others_allowed=False)
+    heads = [found.tensors[n] for n in _classifiers(layout) if n in found.tensors]
+    classes = len(heads[0]) if heads and heads[0].ndim else 1
+    theirs = _their_state(layout, classes)
+    if not has_auxiliary(layout, found.tensors):
+        theirs = without_auxiliary(layout, theirs)
+    found = find_state(held, theirs, others_allowed=False)
+    _refuse(layout, found.faults)
+    own = _own_state(layout, classes)
     names = {name: _renamed(layout, name) for name in own}
-    shapes = {their: own[name].shape for name, theirs in names.items() for their in theirs}
-    _check(layout, tensors, shapes)
+    tensors = found.tensors
     unequal = [
-        " and ".join(theirs)
-        for theirs in names.values()
-        if any(not torch.equal(tensors[theirs[0]], tensors[other]) for other in theirs[1:])
+        " and ".join(copies)
+        for copies in names.values()
+        if any(not _equal(tensors, copies[0], other) for other in copies[1:])
     ]
     _refuse(layout, [f"{pair} differ, allowed are equal copies" for pair in unequal])
-    state = {name: tensors[theirs[0]] for name, theirs in names.items()}
-    return _turned(layout, state) | pixel_statistics(settings["pixels"])
+    state = {name: tensors[c[0]] for name, c in names.items() if c[0] in tensors}
+    return _turned(layout, complete(state, own)) | pixel_statistics(settings["pixels"]), found
+
+
+def has_auxiliary(layout: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether there is any tensor of the auxiliary head."""
+    return len(without_auxiliary(layout, tensors)) < len(tensors)
+
+
+def without_auxiliary(layout: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by the layout's names that are not of the auxiliary head."""
+    beside = {
+        their
+        for name in _own_state(layout, 1)
+        if name.startswith("aux_")
+        for their in _renamed(layout, name)
+    }
+    return {name: tensor for name, tensor in tensors.items() if name not in beside}
 
 
 def export_state(layout: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -134,13 +165,29 @@ def export_state(layout: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     statistics = pixel_statistics(layout_settings(layout)["pixels"])
     classifier = state.get(_CLASSIFIERS[0])
     own = _own_state(layout, 1 if classifier is None else len(classifier))
-    _check(layout, state, {name: t.shape for name, t in (own | statistics).items()})
+    _refuse(layout, faults(state, own | statistics, others_allowed=False))
     other = [name for name, values in statistics.items() if not torch.equal(state[name], values)]
     _refuse(layout, [f"{name} is that of other pixels" for name in other])
-    turned = _turned(layout, {name: state[name] for name in own})
+    turned = _turned(layout, complete(state, own))
     return {their: turned[name] for name in own for their in _renamed(layout, name)}
 
 
+def _their_state(layout: str, classes: int) -> dict[str, Tensor]:
+    """The layout's state dict, shapes only."""
+    own = _own_state(layout, classes)
+    return {their: own[name] for name in own for their in _renamed(layout, name)}
+
+
+def _classifiers(layout: str) -> list[str]:
+    return [their for own in _CLASSIFIERS for their in _renamed(layout, own)]
+
+
+def _equal(tensors: Mapping[str, Tensor], a: str, b: str) -> bool:
+    """Whether two copies are equal; a counter that is missing is no difference."""
+    return a not in tensors or b not in tensors or torch.equal(tensors[a], tensors[b])
+
+
+@functools.cache
 def _own_state(layout: str, classes: int) -> dict[str, Tensor]:
     """Our state dict for the layout, shapes only, without the normalisation: no one else has it."""
     settings = layout_settings(layout)
@@ -162,21 +209,6 @@ def _renamed(layout: str, name: str) -> list[str]:
 def _turned(layout: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The first convolution for RGB in place of the authors' BGR, and back."""
     return state | {_FIRST: state[_FIRST].flip(1)} if layout == "authors" else state
-
-
-def _check(layout: str, tensors: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> None:
-    wrong = [f"{name} is missing" for name in shapes if name not in tensors]
-    wrong += [f"{name} is not of it" for name in tensors if name not in shapes]
-    wrong += [
-        f"{name} is {_text(tensors[name].shape)}, allowed is {_text(shape)}"
-        for name, shape in shapes.items()
-        if name in tensors and tensors[name].shape != shape
-    ]
-    _refuse(layout, wrong)
-
-
-def _text(shape: torch.Size) -> str:
-    return "x".join(map(str, shape)) or "a scalar"
 
 
 def _refuse(layout: str, wrong: list[str]) -> None:

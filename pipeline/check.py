@@ -16,6 +16,27 @@ from pipeline.common.files import whole_file, whole_folder, write_json
 CHECKED = Path("data/checked.txt")  # always the same, so that what follows is not invalidated
 
 
+def refuse_weights(settings: params.Params) -> None:
+    """Refuse weights that do not fit, or cannot be downloaded, before any work is done."""
+    if settings.checkpoints:
+        from pipeline import imported  # here, because it takes long to import
+
+        for given in settings.checkpoints.values():
+            imported.read(given)
+    weights = settings.active.network.weights
+    if weights:
+        import torch
+
+        from ann.backbone import Backbone
+        from pipeline.training.weights import read_backbone
+
+        networks = [settings.network(variant) for variant in settings.variants]
+        for name, stem in dict.fromkeys((n["backbone"], n["stem"]) for n in networks):
+            with torch.device("meta"):
+                backbone = Backbone(name, stem=stem)
+            read_backbone(backbone, name, weights)
+
+
 def main() -> None:
     settings = params.load()
     if not settings.embedded and not Path(settings.dataset_dir).is_dir():
@@ -30,6 +51,7 @@ def main() -> None:
                 f"network's .pth or .safetensors file"
             )
     contexts.refuse_wrong(settings)
+    refuse_weights(settings)
     with whole_folder(contexts.SETTINGS) as folder:
         for name in settings.variants:
             write_json(folder / f"{name}.json", contexts.by_variant(settings, name))

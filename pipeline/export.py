@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ann import LAYOUTS, export_state
+from ann.layouts import without_auxiliary
 from pipeline.common import checkpoint, cli
 from pipeline.common.files import whole_file
 
@@ -41,6 +42,8 @@ def main() -> None:
         tensors = export_state(layout, state)
     except ValueError as error:
         raise cli.InputError(f"{source}: {error}") from None
+    if not about.get("auxiliary", True):  # imported without, so that its weights mean nothing
+        tensors = without_auxiliary(layout, tensors)
     # A .pth of plain tensors, for those projects read no safetensors; by a file object, for
     # torch.save writes a path's name into the file.
     with whole_file(target) as partial, partial.open("wb") as file:

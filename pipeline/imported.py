@@ -8,12 +8,15 @@ scores and where they come from under runs/<profile>/NAME. Nothing is trained.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from ann import import_state
+from ann.layouts import has_auxiliary, import_found
 from pipeline.common import checkpoint, cli, params, provenance
 from pipeline.common.files import file_digest, read_json, write_json
+from pipeline.common.foreign import notes, read_held
 from pipeline.common.paths import RunPaths
 from pipeline.common.processes import launch
 from pipeline.evaluate import score
@@ -21,14 +24,26 @@ from pipeline.prepare import MANIFEST, folder
 from pipeline.training.run import check_maps
 
 
+def read(given: params.Checkpoint) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the checkpoint as a state dict of ours, and what its file is to say of it."""
+    file = Path(given.file)
+    held = read_held(file)
+    try:
+        state, found = import_found(given.layout, held.content)
+    except ValueError as error:
+        raise cli.InputError(f"{file}: {error}") from None
+    for note in notes(file, held, found):
+        print(note)
+    if has_auxiliary(given.layout, found.tensors):
+        return state, {}
+    print(f"{file}: has no auxiliary head; scoring does not use one, so its weights are zeros")
+    return state, {"auxiliary": False}
+
+
 def convert(name: str, given: params.Checkpoint, data: Path, weights: Path) -> None:
     """Write the checkpoint in our form; an InputError if its tensors do not fit layout or data."""
     manifest, file = read_json(data / MANIFEST), Path(given.file)
-    tensors = checkpoint.read_tensors(file)
-    try:
-        state = import_state(given.layout, tensors)
-    except ValueError as error:
-        raise cli.InputError(f"{file}: {error}") from None
+    state, about = read(given)
     classes, found = manifest["classes"], len(state["classifier.weight"])
     if found != len(classes):
         raise cli.InputError(
@@ -37,7 +52,7 @@ def convert(name: str, given: params.Checkpoint, data: Path, weights: Path) -> N
         )
     network = checkpoint.layout_network(given.layout)
     check_maps(f"checkpoints.{name}", network, data)
-    checkpoint.save(weights, state, network=network, classes=classes)
+    checkpoint.save(weights, state, network=network, classes=classes, **about)
 
 
 def main() -> None:

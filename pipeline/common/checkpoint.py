@@ -49,34 +49,6 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from None
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file that others wrote, .safetensors or .pth; nothing in it is executed.
-
-    Takes off what trainers put around them: {"state_dict": ...}, and "module." before each name.
-    """
-    if path.suffix == ".safetensors":
-        held: Any = load(path)[0]
-    else:
-        try:
-            held = torch.load(path, map_location="cpu", weights_only=True)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-        except Exception:  # of as many types as there are kinds of damage
-            raise InputError(
-                f"{path}: truncated, or holds more than tensors and plain values; nothing in it "
-                f"was executed"
-            ) from None
-    if isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
-        held = held["state_dict"]
-    if not isinstance(held, dict) or not held:
-        raise InputError(f"{path}: holds no tensors by name")
-    for name, value in held.items():
-        if not isinstance(value, Tensor):
-            raise InputError(f"{path}: {name} is a {type(value).__name__}; allowed are tensors")
-    wrapped = all(str(name).startswith("module.") for name in held)
-    return {str(name)[len("module.") * wrapped :]: value for name, value in held.items()}
-
-
 def layout_network(layout: str) -> dict[str, Any]:
     """The `network` settings of a published layout, as params.yaml would say them."""
     settings = layout_settings(layout)

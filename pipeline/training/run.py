@@ -18,6 +18,7 @@ from pipeline.inputs.store import Store
 CODE = [
     Path("ann"),
     Path("pipeline/common/checkpoint.py"),
+    Path("pipeline/common/foreign.py"),
     Path("pipeline/common/processes.py"),
     Path("pipeline/datasets"),
     Path("pipeline/inputs"),

@@ -51,7 +51,10 @@ class Training:
         torch.manual_seed(run.seed)
         network = checkpoint.build(run.network, len(run.classes))
         if run.network["weights"]:
-            load_backbone(network.backbone, run.network["backbone"], run.network["weights"])
+            for note in load_backbone(
+                network.backbone, run.network["backbone"], run.network["weights"]
+            ):
+                fabric.print(note)
         model: nn.Module = network.to(memory_format=torch.channels_last)
         if fabric.world_size > 1:
             model = synchronised(model, fabric.device.type)
