@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import contexts
 from ann import BlockOptions, NonLocalBlock, Sampler, SegmentationNetwork
 from contexts import aspp, criss_cross, ppm
-from pipeline.common import checkpoint, params
+from pipeline.common import checkpoint, params, yaml_file
 from pipeline.common import contexts as checks
 from pipeline.common.cli import InputError
 from pipeline.reporting import beyond
@@ -194,10 +193,10 @@ def test_each_trains_every_parameter_and_has_dropout_by_key(variant: str) -> Non
 
 
 def changed(tmp_path: Path, variant: str, **own: Any) -> params.Params:
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw = yaml_file.read(ROOT / "params.yaml")
     raw["variants"][variant] |= own
     file = tmp_path / "params.yaml"
-    file.write_text(yaml.safe_dump(raw))
+    yaml_file.write(file, raw)
     return params.load(file)
 
 
@@ -232,7 +231,7 @@ def test_nonsensical_settings_are_refused(
 
 
 def test_a_missing_setting_names_the_profiles_key() -> None:
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw = yaml_file.read(ROOT / "params.yaml")
     del raw["profiles"]["embedded"]["network"]["contexts"]["ppm"]["width"]
     home = "profiles.embedded.network.contexts.ppm.width is missing"
     with pytest.raises(InputError, match=home):

@@ -11,13 +11,12 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import Tensor
 
 from ann import LAYOUTS, SegmentationNetwork, export_state, import_state, layout_settings
 from ann.network import pixel_statistics
 from pipeline import check, collect, export, imported, report
-from pipeline.common import checkpoint
+from pipeline.common import checkpoint, yaml_file
 from pipeline.common.cli import InputError
 from pipeline.common.files import file_digest, write_json
 from pipeline.datasets.base import Sample
@@ -205,9 +204,9 @@ def test_what_trainers_put_around_tensors_is_taken_off(tmp_path: Path) -> None:
 
 def make_workplace(path: Path, classes: list[str], images: Tensor) -> list[Sample]:
     """params.yaml with one checkpoint, the published figures and a prepared split of the images."""
-    settings = small(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    settings = small(yaml_file.read(ROOT / "params.yaml"))
     settings["checkpoints"] = {"released": {"file": "released.pth", "layout": "authors"}}
-    (path / "params.yaml").write_text(yaml.safe_dump(settings))
+    yaml_file.write(path / "params.yaml", settings)
     (path / "reports").mkdir()
     shutil.copy(ROOT / "reports/published.yaml", path / "reports")
     data, rng = path / folder("embedded"), np.random.default_rng(0)
