@@ -108,10 +108,11 @@ def test_a_learning_rate_in_powers_of_ten_is_a_number(tmp_path: Path) -> None:
 def test_dvc_changes_runs_and_tracks_the_key_that_it_is_given(tmp_path: Path) -> None:
     clone = copy_tracked(tmp_path)
     clone.commit()
-    before, key = by_key(yaml_file.read(tmp_path / "params.yaml")), "profiles.camvid.network.options"
-    clone.run("dvc", "exp", "run", "-S", f"{key}.form=plain", "check")
-    assert by_key(yaml_file.read(tmp_path / "params.yaml")) == before | {f"{key}.form": "plain"}
+    file, key = tmp_path / "params.yaml", "profiles.camvid.network.options.form"
+    before = by_key(yaml_file.read(file))
+    clone.run("dvc", "exp", "run", "-S", f"{key}=plain", "check")
+    assert by_key(yaml_file.read(file)) == before | {key: "plain"}
     told = json.loads(clone.run("dvc", "params", "diff", "--json", "--targets", "params.yaml"))
-    assert told["params.yaml"] == {f"{key}.form": {"old": "fast", "new": "plain"}}
+    assert told["params.yaml"] == {key: {"old": "fast", "new": "plain"}}
     active = json.loads((tmp_path / "data/settings/train.json").read_text())
     assert active["network"]["options"]["form"] == "fast"  # embedded's is another key
