@@ -82,8 +82,9 @@ def _enter(levels: list[_Level], event: kinds.NodeEvent, path: Path) -> None:
     if not level.is_mapping:
         return level.step()
     if level.at_key:
-        level.name = event.value if isinstance(event, kinds.ScalarEvent) else ""
-        if level.name == "<<" and not event.style:
+        scalar = event if isinstance(event, kinds.ScalarEvent) else None
+        level.name = scalar.value if scalar else ""
+        if scalar and scalar.value == "<<" and not scalar.style:
             raise InputError(f"{path}: {_key(levels)} is a merge key; write its values out")
         if level.name and level.name in level.names:
             raise InputError(f"{path}: {_key(levels)} stands twice; keep one")
