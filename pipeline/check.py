@@ -10,14 +10,26 @@ a file that says which one, with what settings and of what code: its trainings d
 
 from pathlib import Path
 
-from pipeline.common import cli, contexts, params
+from pipeline.common import cli, contexts, params, workspace
 from pipeline.common.files import whole_file, whole_folder, write_json
 
 CHECKED = Path("data/checked.txt")  # always the same, so that what follows is not invalidated
 
 
+def _link_outside(settings: params.Params) -> None:
+    """Link to the files beside the repository's own that params.yaml names, in a temporary copy."""
+    if not settings.embedded:
+        workspace.link("dataset_dir", Path(settings.dataset_dir))
+    for name, given in settings.checkpoints.items():
+        workspace.link(f"checkpoints.{name}.file", Path(given.file))
+    weights = settings.active.network.weights
+    if weights not in (None, "imagenet"):
+        workspace.link(f"profiles.{settings.profile}.network.weights", Path(weights))
+
+
 def main() -> None:
     settings = params.load()
+    _link_outside(settings)
     if not settings.embedded and not Path(settings.dataset_dir).is_dir():
         raise cli.InputError(
             f"dataset_dir is {settings.dataset_dir!r}; there is no such folder; "
