@@ -91,7 +91,7 @@ class Sampler(nn.Module):
         if self.sampling.endswith("average"):
             down, across = self.averaging(maps[0])
             return [self.levels(average(x, down, across)).transpose(1, 2) for x in maps]
-        self._check(height, width)
+        self.check(height, width)
         if self.sampling.endswith("max"):
             return [self._max(x) for x in maps]
         if keys is None or not self.training:
@@ -99,17 +99,18 @@ class Sampler(nn.Module):
         places = self._places(keys, height, width)  # (B, S)
         return [_gather(x, places) for x in maps]
 
-    def _check(self, height: int, width: int) -> None:
-        if max(self.pool_sizes) > min(height, width):
+    def check(self, height: int, width: int) -> None:
+        """Raise a ValueError if a map of this size has too few positions to draw from."""
+        if self.sampling == "random" and anchors(self.pool_sizes) > height * width:
             raise ValueError(
-                f"pool_sizes is {list(self.pool_sizes)}; allowed are sizes up to the feature "
-                f"map's {height}x{width}"
+                f"pool_sizes is {list(self.pool_sizes)}; allowed are at most {height * width} "
+                f"positions, which the feature map of {height}x{width} has"
             )
 
     def averaging(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """The averaging matrices of the rows and of the columns of a map (B, C, H, W)."""
         height, width = like.shape[2:]
-        self._check(height, width)
+        self.check(height, width)
         down, across = (averaging_matrix(n, self.pool_sizes) for n in (height, width))
         return down.to(like), across.to(like)
 

@@ -112,6 +112,8 @@ def test_impossible_samplers_are_refused(sampling: str, sizes: list[int], messag
         Sampler(sampling, sizes)
 
 
-def test_pool_sizes_beyond_the_map_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"allowed are sizes up to the feature map's 7x20"):
-        Sampler("pyramid_average", PAPER)([torch.zeros(1, 1, 7, 20)])
+def test_only_random_sampling_needs_as_many_positions_as_it_draws() -> None:
+    Sampler("pyramid_average", PAPER).check(7, 20)
+    Sampler("random", [2]).check(2, 2)
+    with pytest.raises(ValueError, match=r"pool_sizes is \[3\]; allowed are at most 4 positions"):
+        Sampler("random", [3]).check(2, 2)
