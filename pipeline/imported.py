@@ -12,16 +12,19 @@ from pathlib import Path
 import torch
 
 from ann import import_state
-from pipeline.common import checkpoint, cli, params, provenance
+from pipeline.common import checkpoint, cli, params, provenance, trials
 from pipeline.common.files import file_digest, read_json, write_json
 from pipeline.common.paths import RunPaths
 from pipeline.common.processes import launch
 from pipeline.evaluate import score
+from pipeline.inputs.store import Store
 from pipeline.prepare import MANIFEST, folder
-from pipeline.training.run import check_maps
+from pipeline.scoring.shown import evaluation_trials
 
 
-def convert(name: str, given: params.Checkpoint, data: Path, weights: Path) -> None:
+def convert(
+    name: str, given: params.Checkpoint, data: Path, weights: Path, evaluate: params.Evaluate
+) -> None:
     """Write the checkpoint in our form; an InputError if its tensors do not fit layout or data."""
     manifest, file = read_json(data / MANIFEST), Path(given.file)
     tensors = checkpoint.read_tensors(file)
@@ -36,7 +39,8 @@ def convert(name: str, given: params.Checkpoint, data: Path, weights: Path) -> N
             f"{manifest['dataset']}"
         )
     network = checkpoint.layout_network(given.layout)
-    check_maps(f"checkpoints.{name}", network, data)
+    sizes = Store(data, "val").sizes
+    trials.refuse(f"checkpoints.{name}", network, evaluation_trials(sizes, evaluate))
     checkpoint.save(weights, state, network=network, classes=classes)
 
 
@@ -50,7 +54,7 @@ def main() -> None:
     paths, data = RunPaths(settings.profile, name, None), folder(settings.profile)
     fabric = launch()
     if fabric.is_global_zero:
-        convert(name, given, data, paths.weights)
+        convert(name, given, data, paths.weights, settings.active.evaluate)
     fabric.barrier()
     scores = score(paths, data, settings.active.evaluate, fabric)
     if not fabric.is_global_zero:

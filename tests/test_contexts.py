@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import contexts
 from ann import BlockOptions, NonLocalBlock, Sampler, SegmentationNetwork
 from contexts import aspp, criss_cross, ppm
-from pipeline.common import checkpoint, params, yaml_file
+from pipeline import check
+from pipeline.common import checkpoint, params, trials, yaml_file
 from pipeline.common import contexts as checks
 from pipeline.common.cli import InputError
 from pipeline.reporting import beyond
@@ -200,6 +201,12 @@ def changed(tmp_path: Path, variant: str, **own: Any) -> params.Params:
     return params.load(file)
 
 
+def refuse(settings: params.Params) -> None:
+    """As the check stage does."""
+    checks.refuse_wrong(settings)
+    check.refuse_unfit(settings)
+
+
 @pytest.mark.parametrize(
     ("variant", "settings", "sentence"),
     [
@@ -212,8 +219,8 @@ def changed(tmp_path: Path, variant: str, **own: Any) -> params.Params:
         ("aspp", {"rate": 3}, "variants.aspp.settings.rate is not a known key"),
         (
             "ppm",
-            {"bins": [1, 17]},
-            "variants.ppm: bins is [1, 17]; allowed are 1 to 16 (for a crop of 128x256)",
+            {"bins": [1, -2]},
+            "variants.ppm: bins is [1, -2]; allowed is 1 or more",
         ),
         ("ppm", {"width": 0}, "variants.ppm: width is 0; allowed is 1 or more"),
         ("ppm", {"bins": []}, "variants.ppm: bins is []; allowed is 1 or more"),
@@ -225,7 +232,7 @@ def test_nonsensical_settings_are_refused(
     variant: str, settings: dict[str, Any], sentence: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError) as caught:
-        checks.refuse_wrong(changed(tmp_path, variant, settings=settings))
+        refuse(changed(tmp_path, variant, settings=settings))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -302,8 +309,9 @@ def test_the_table_shows_costs_beside_scores_and_says_what_is_unknown() -> None:
     assert set(beyond.shown(beyond.table(SETTINGS, found, [], None))["GFLOPs"]) == {"not measured"}
 
 
-def test_trying_a_map_leaves_nothing_without_values_behind() -> None:
+def test_a_trial_leaves_nothing_without_values_behind() -> None:
     settings = params.load(ROOT / "params.yaml")
-    checks.try_map("variants.ppm", settings.network("ppm"), (17, 33), "here")
+    trial = trials.Trial(1, (136, 264), False, "here")
+    trials.refuse("variants.ppm", settings.network("ppm"), [trial])
     built = checkpoint.build(settings.network("ppm"), 19).eval()
     assert built(torch.zeros(1, 3, 136, 264, dtype=torch.uint8))[0].isfinite().all()
