@@ -284,23 +284,12 @@ def test_a_checkpoint_that_does_not_fit_the_data_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, classes, images, sentence in (
-        ("a", ["a", "b"], blobs(0), "trained for 4 classes; allowed are the 2 of cityscapes"),
-        (
-            "b",
-            ["a", "b", "c", "d"],
-            blobs(0)[:, :, :40],
-            "allowed are sizes up to 5, for a validation image",
-        ),
-    ):
-        (tmp_path / name).mkdir()
-        make_workplace(tmp_path / name, classes, images)
-        monkeypatch.chdir(tmp_path / name)
-        monkeypatch.setattr(checkpoint, "read_tensors", lambda _: random_tensors("authors"))
-        Path("released.pth").touch()
-        check.main()
-        with pytest.raises(InputError, match=sentence):
-            command(monkeypatch, imported, "released")
-        with pytest.raises(InputError, match="checkpoint is 'other'; allowed are released"):
-            command(monkeypatch, imported, "other")
-        assert not Path("weights").exists()
+    make_workplace(tmp_path, ["a", "b"], blobs(0))
+    monkeypatch.setattr(checkpoint, "read_tensors", lambda _: random_tensors("authors"))
+    Path("released.pth").touch()
+    check.main()
+    with pytest.raises(InputError, match="trained for 4 classes; allowed are the 2 of cityscapes"):
+        command(monkeypatch, imported, "released")
+    with pytest.raises(InputError, match="checkpoint is 'other'; allowed are released"):
+        command(monkeypatch, imported, "other")
+    assert not Path("weights").exists()

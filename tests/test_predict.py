@@ -136,7 +136,6 @@ def test_what_cannot_be_predicted_is_refused_in_a_sentence(
         (f"{WEIGHTS} nowhere.png --out out", "nowhere.png is missing"),
         (f"{WEIGHTS} text.png --out out", "text.png: not an image"),
         (f"{WEIGHTS} damaged.png --out out", "damaged.png: cannot be read"),
-        (f"{WEIGHTS} tiny.png --out out", r"pool_sizes is \[1, 3, 6, 8\]; .* up to 5, for it sho"),
         (f"{WEIGHTS} empty --out out", "empty: holds no image; read are .bmp, "),
         (f"{WEIGHTS} own2 --out out", "own2/a.jpg and own2/a.png would both be written as a.png"),
         (f"{WEIGHTS} own own/a.png --out out", "own/a.png and own/a.png would both"),

@@ -1,15 +1,20 @@
 """What a network cannot take is one sentence before the training, with the block's own reason."""
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 import contexts
-from pipeline import check
-from pipeline.common import params, trials, yaml_file
+from pipeline import check, train
+from pipeline.common import checkpoint, params, trials, yaml_file
 from pipeline.common.cli import InputError
+from pipeline.scoring.predict import load
 from pipeline.scoring.shown import evaluation_trials
+from pipeline.training.run import Run
 from tests.conftest import ROOT, small
 
 CONTEXTS = ("ppm", "aspp", "ann", "criss_cross")
@@ -159,3 +164,32 @@ def test_pool_sizes_of_the_efficiency_stage_fit_its_maps() -> None:
     assert "efficiency.pool_sizes is [9]; allowed are at most 64" in refusal(
         settings.model_copy(update={"efficiency": wrong})
     )
+
+
+def test_a_network_is_loaded_for_the_images_that_it_takes_alone(tmp_path: Path) -> None:
+    """As evaluate, predict and submit load it."""
+    settings = settings_with()
+    network, file, classes = settings.network("aspp"), tmp_path / "aspp.safetensors", ["a", "b"]
+    checkpoint.save(
+        file, checkpoint.build(network, 2).state_dict(), network=network, classes=classes
+    )
+    evaluate, threads = settings.active.evaluate, torch.get_num_threads()
+    load(file, "d", classes, [(64, 128)], evaluate)
+    with pytest.raises(InputError, match=r"aspp.safetensors: rates is .* an image of 24x90\)"):
+        load(file, "d", classes, [(64, 128), (24, 90)], evaluate)
+    torch.set_num_threads(threads)
+
+
+def test_train_tries_the_validation_images_by_every_protocol() -> None:
+    scales = {"protocols": ["whole", "multi_scale"], "scales": [0.25, 1.0], "flip": False}
+    settings = settings_with(scales)
+    manifest = {"digest": "d", "classes": ["a"]}
+    for variant, fits in (("ann", True), ("aspp", False)):
+        network, train_ = settings.network(variant), settings.active.train
+        run = Run("embedded", variant, 0, network, train_, manifest, "float32", "cpu", 1)
+        with (
+            contextlib.nullcontext()
+            if fits
+            else pytest.raises(InputError, match="multi_scale shows 16x32")
+        ):
+            train.refuse_unfit(settings, run, [(64, 128)])
