@@ -124,11 +124,10 @@ class Sampler(nn.Module):
         Raises:
             ValueError: It names pool_sizes and what fits the map.
         """
-        wanted = anchors(self.pool_sizes)
-        if self.sampling == "random" and wanted > height * width:
+        if self.sampling == "random" and anchors(self.pool_sizes) > height * width:
             raise ValueError(
-                f"pool_sizes is {list(self.pool_sizes)}, which draws {wanted} different positions; "
-                f"the feature map of {height}x{width} has {height * width}"
+                f"pool_sizes is {list(self.pool_sizes)}; allowed are at most {height * width} "
+                f"positions, which the feature map of {height}x{width} has"
             )
 
     def _average(self, x: Tensor, height: int, width: int) -> Tensor:

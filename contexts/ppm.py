@@ -36,8 +36,6 @@ class Context(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         bins, size = self.sampler.pool_sizes, x.shape[2:]
-        if max(bins) > min(size):
-            raise ValueError(f"bins is {list(bins)}; allowed are 1 to {min(size)}")
         averages = self.sampler([x])[0].split([n * n for n in bins], dim=2)  # (B, C, n^2) each
         maps = [
             F.interpolate(level(part.unflatten(2, (n, n))), size, mode="bilinear")

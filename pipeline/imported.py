@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from ann.layouts import has_auxiliary, import_found
-from pipeline.common import checkpoint, cli, params, provenance
+from pipeline.common import checkpoint, cli, params, provenance, trials
 from pipeline.common.files import file_digest, read_json, write_json
 from pipeline.common.foreign import notes, read_held
 from pipeline.common.paths import RunPaths
 from pipeline.common.processes import launch
 from pipeline.evaluate import score
+from pipeline.inputs.store import Store
 from pipeline.prepare import MANIFEST, folder
-from pipeline.training.run import check_maps
+from pipeline.scoring.shown import evaluation_trials
 
 
 def read(given: params.Checkpoint) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -40,7 +41,9 @@ def read(given: params.Checkpoint) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return state, {"auxiliary": False}
 
 
-def convert(name: str, given: params.Checkpoint, data: Path, weights: Path) -> None:
+def convert(
+    name: str, given: params.Checkpoint, data: Path, weights: Path, evaluate: params.Evaluate
+) -> None:
     """Write the checkpoint in our form; an InputError if its tensors do not fit layout or data."""
     manifest, file = read_json(data / MANIFEST), Path(given.file)
     state, about = read(given)
@@ -51,7 +54,8 @@ def convert(name: str, given: params.Checkpoint, data: Path, weights: Path) -> N
             f"{manifest['dataset']}"
         )
     network = checkpoint.layout_network(given.layout)
-    check_maps(f"checkpoints.{name}", network, data)
+    sizes = Store(data, "val").sizes
+    trials.refuse(f"checkpoints.{name}", network, evaluation_trials(sizes, evaluate))
     checkpoint.save(weights, state, network=network, classes=classes, **about)
 
 
@@ -65,7 +69,7 @@ def main() -> None:
     paths, data = RunPaths(settings.profile, name, None), folder(settings.profile)
     fabric = launch()
     if fabric.is_global_zero:
-        convert(name, given, data, paths.weights)
+        convert(name, given, data, paths.weights, settings.active.evaluate)
     fabric.barrier()
     scores = score(paths, data, settings.active.evaluate, fabric)
     if not fabric.is_global_zero:

@@ -13,14 +13,14 @@ import sys
 
 import torch
 
-from pipeline.common import cli, failures, params
+from pipeline.common import cli, failures, params, trials
 from pipeline.common.files import read_json
 from pipeline.common.paths import RunPaths
 from pipeline.common.processes import device, launch
 from pipeline.inputs.store import Store
 from pipeline.prepare import MANIFEST, folder
 from pipeline.training.loop import fit
-from pipeline.training.run import Run, check_maps, describe, resolve_precision
+from pipeline.training.run import Run, describe, resolve_precision
 from pipeline.training.state import Training
 
 
@@ -30,6 +30,15 @@ def make_deterministic() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+
+
+def refuse_unfit(settings: params.Params, run: Run, images: list[tuple[int, int]]) -> None:
+    """Refuse a network that cannot take this training's parts, or the images (height, width)."""
+    from pipeline.scoring.shown import evaluation_trials  # here, for it shapes no training
+
+    trained = trials.training_trials(run.train, run.world_size)
+    scored = evaluation_trials(images, settings.active.evaluate)
+    trials.refuse(f"variants.{run.variant}", run.network, [*trained, *scored])
 
 
 def main() -> None:
@@ -59,7 +68,7 @@ def main() -> None:
         device=fabric.device.type,
         world_size=fabric.world_size,
     )
-    check_maps(f"variants.{variant}", run.network, data)
+    refuse_unfit(settings, run, Store(data, "val").sizes)
     paths = RunPaths(settings.profile, variant, seed)
     with failures.kept(paths, settings, "train") as more:
         more["fingerprint"] = run.fingerprint

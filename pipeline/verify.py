@@ -34,10 +34,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline.collect import CURVES, RESULTS
-from pipeline.common import cli, params, provenance, warm
+from pipeline.common import cli, params, provenance, warm, yaml_file
 from pipeline.common.files import flat, read_json
 from pipeline.common.paths import RunPaths
 
@@ -92,9 +90,9 @@ def retrain(variant: str, seed: int) -> tuple[dict[str, Any], Curve]:
         for needed in map(Path, NEEDED):
             copy = shutil.copytree if needed.is_dir() else shutil.copy
             copy(needed, folder / needed)
-        settings = yaml.safe_load(params.PARAMS_FILE.read_text())
+        settings = yaml_file.read(params.PARAMS_FILE)
         settings |= {"profile": PROFILE, "dataset_dir": str(params.EMBEDDED), "checkpoints": {}}
-        (folder / params.PARAMS_FILE).write_text(yaml.safe_dump(settings, sort_keys=False))
+        yaml_file.write(folder / params.PARAMS_FILE, settings)
         hidden = (warm.VARIABLE, "MLFLOW_TRACKING_URI")
         environment = {k: v for k, v in os.environ.items() if k not in hidden}
         for stage in STAGES:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
-from pipeline.common import warm
+from pipeline.common import warm, yaml_file
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = ("baseline", "apnb", "ann")
@@ -123,10 +122,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     path = tmp_path_factory.mktemp("clone")
     made = copy_tracked(path)
     file = path / "params.yaml"
-    settings = small(yaml.safe_load(file.read_text()))
+    settings = small(yaml_file.read(file))
     settings["profiles"] = {name: settings["profiles"][name] for name in ("embedded", "camvid")}
     settings["networks"]["profile"] = "camvid"  # so that the plan has no ResNet-101 to count
-    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    yaml_file.write(file, settings)
     stages = path / "dvc.yaml"
     text, output = stages.read_text(), "    outs:\n      - reports/networks.json"
     once = text.replace(f"      - variants\n{output}", output)  # not again for each new variant

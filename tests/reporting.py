@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
 from pipeline import contact_sheet, figures, pictures, prepare, report
-from pipeline.common import checkpoint, params
+from pipeline.common import checkpoint, params, yaml_file
 from pipeline.common.files import file_digest
 from pipeline.common.paths import RunPaths
 from pipeline.datasets import DATASETS, scene
@@ -22,8 +21,8 @@ PICTURED = ("baseline", "ann", "nb", "apnb", "afnb")
 def prepared(root: Path) -> Path:
     """A folder with the committed results, a few drawn scenes, and no weights."""
     root.mkdir(parents=True, exist_ok=True)
-    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
-    (root / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    settings = yaml_file.read(ROOT / "params.yaml")
+    yaml_file.write(root / "params.yaml", settings)
     (root / "reports").mkdir()
     for name in ("results.jsonl", "networks.json", "published.yaml"):
         shutil.copy(ROOT / "reports" / name, root / "reports" / name)

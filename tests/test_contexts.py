@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import contexts
 from ann import BlockOptions, NonLocalBlock, Sampler, SegmentationNetwork
 from contexts import aspp, criss_cross, ppm
-from pipeline.common import checkpoint, params
+from pipeline import check
+from pipeline.common import checkpoint, params, trials, yaml_file
 from pipeline.common import contexts as checks
 from pipeline.common.cli import InputError
 from pipeline.reporting import beyond
@@ -194,11 +194,17 @@ def test_each_trains_every_parameter_and_has_dropout_by_key(variant: str) -> Non
 
 
 def changed(tmp_path: Path, variant: str, **own: Any) -> params.Params:
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw = yaml_file.read(ROOT / "params.yaml")
     raw["variants"][variant] |= own
     file = tmp_path / "params.yaml"
-    file.write_text(yaml.safe_dump(raw))
+    yaml_file.write(file, raw)
     return params.load(file)
+
+
+def refuse(settings: params.Params) -> None:
+    """As the check stage does."""
+    checks.refuse_wrong(settings)
+    check.refuse_unfit(settings)
 
 
 @pytest.mark.parametrize(
@@ -213,8 +219,8 @@ def changed(tmp_path: Path, variant: str, **own: Any) -> params.Params:
         ("aspp", {"rate": 3}, "variants.aspp.settings.rate is not a known key"),
         (
             "ppm",
-            {"bins": [1, 17]},
-            "variants.ppm: bins is [1, 17]; allowed are 1 to 16 (for a crop of 128x256)",
+            {"bins": [1, -2]},
+            "variants.ppm: bins is [1, -2]; allowed is 1 or more",
         ),
         ("ppm", {"width": 0}, "variants.ppm: width is 0; allowed is 1 or more"),
         ("ppm", {"bins": []}, "variants.ppm: bins is []; allowed is 1 or more"),
@@ -226,13 +232,13 @@ def test_nonsensical_settings_are_refused(
     variant: str, settings: dict[str, Any], sentence: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError) as caught:
-        checks.refuse_wrong(changed(tmp_path, variant, settings=settings))
+        refuse(changed(tmp_path, variant, settings=settings))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_setting_names_the_profiles_key() -> None:
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw = yaml_file.read(ROOT / "params.yaml")
     del raw["profiles"]["embedded"]["network"]["contexts"]["ppm"]["width"]
     home = "profiles.embedded.network.contexts.ppm.width is missing"
     with pytest.raises(InputError, match=home):
@@ -303,8 +309,9 @@ def test_the_table_shows_costs_beside_scores_and_says_what_is_unknown() -> None:
     assert set(beyond.shown(beyond.table(SETTINGS, found, [], None))["GFLOPs"]) == {"not measured"}
 
 
-def test_trying_a_map_leaves_nothing_without_values_behind() -> None:
+def test_a_trial_leaves_nothing_without_values_behind() -> None:
     settings = params.load(ROOT / "params.yaml")
-    checks.try_map("variants.ppm", settings.network("ppm"), (17, 33), "here")
+    trial = trials.Trial(1, (136, 264), False, "here")
+    trials.refuse("variants.ppm", settings.network("ppm"), [trial])
     built = checkpoint.build(settings.network("ppm"), 19).eval()
     assert built(torch.zeros(1, 3, 136, 264, dtype=torch.uint8))[0].isfinite().all()

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 
+from pipeline.common import yaml_file
 from tests.conftest import ROOT, Clone, copy_tracked, small, stages_start_warm
 from tests.test_profiles import shrink
 
@@ -49,8 +49,8 @@ def change(clone: Clone, page: str) -> None:
 
 def reduce(clone: Clone) -> set[str]:
     """Small settings with the baseline and the page's own variants, whose names are returned."""
-    shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
-    settings: dict[str, Any] = yaml.safe_load((clone.path / "params.yaml").read_text())
+    shipped = yaml_file.read(ROOT / "params.yaml")
+    settings: dict[str, Any] = yaml_file.read(clone.path / "params.yaml")
     new = {k: v for k, v in settings["variants"].items() if k not in shipped["variants"]}
     tables, profile = settings["tables"], settings["profile"]
     if profile != "embedded":
@@ -62,7 +62,7 @@ def reduce(clone: Clone) -> set[str]:
     kept = {"embedded", "camvid", profile}
     settings["profiles"] = {k: v for k, v in settings["profiles"].items() if k in kept}
     settings["networks"]["profile"] = profile
-    (clone.path / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    yaml_file.write(clone.path / "params.yaml", settings)
     return set(new)
 
 
@@ -74,7 +74,7 @@ def follow(clone: Clone, page: str) -> str:
 
 def row(clone: Clone, table: str, variant: str) -> pd.Series:
     """The row of a table, and that its score is the one that was measured."""
-    profile = yaml.safe_load((clone.path / "params.yaml").read_text())["profile"]
+    profile = yaml_file.read(clone.path / "params.yaml")["profile"]
     found = pd.read_csv(clone.path / f"reports/tables/{table}.csv").set_index("variant")
     scores = json.loads((clone.path / f"runs/{profile}/{variant}-0/scores.json").read_text())
     assert found.loc[variant, "n"] == 1

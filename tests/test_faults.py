@@ -317,7 +317,7 @@ NEUTRAL = {  # imported by a training, and shape no number of it
         "params",
         "paths",
     ),
-    *("progress", "provenance", "scores"),
+    *("progress", "provenance", "scores", "trials", "workspace", "yaml_file"),
 }
 
 

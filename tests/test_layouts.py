@@ -11,13 +11,12 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import Tensor
 
 from ann import LAYOUTS, SegmentationNetwork, export_state, import_state, layout_settings
 from ann.network import pixel_statistics
 from pipeline import check, collect, export, imported, report
-from pipeline.common import checkpoint, foreign
+from pipeline.common import checkpoint, foreign, yaml_file
 from pipeline.common.cli import InputError
 from pipeline.common.files import file_digest, write_json
 from pipeline.datasets.base import Sample
@@ -156,9 +155,9 @@ def test_a_network_that_is_not_the_layouts_is_not_exported(tmp_path: Path) -> No
 
 def make_workplace(path: Path, classes: list[str], images: Tensor) -> list[Sample]:
     """params.yaml with one checkpoint, the published figures and a prepared split of the images."""
-    settings = small(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    settings = small(yaml_file.read(ROOT / "params.yaml"))
     settings["checkpoints"] = {"released": {"file": "released.pth", "layout": "authors"}}
-    (path / "params.yaml").write_text(yaml.safe_dump(settings))
+    yaml_file.write(path / "params.yaml", settings)
     (path / "reports").mkdir()
     shutil.copy(ROOT / "reports/published.yaml", path / "reports")
     data, rng = path / folder("embedded"), np.random.default_rng(0)
@@ -236,24 +235,13 @@ def test_a_checkpoint_that_does_not_fit_the_data_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, classes, images, sentence in (
-        ("a", ["a", "b"], blobs(0), "trained for 4 classes; allowed are the 2 of cityscapes"),
-        (
-            "b",
-            ["a", "b", "c", "d"],
-            blobs(0)[:, :, :40],
-            "allowed are sizes up to 5, for a validation image",
-        ),
-    ):
-        (tmp_path / name).mkdir()
-        make_workplace(tmp_path / name, classes, images)
-        monkeypatch.chdir(tmp_path / name)
-        held = foreign.Held({"model": random_tensors("authors")}, [])
-        monkeypatch.setattr(imported, "read_held", lambda _, held=held: held)
-        Path("released.pth").touch()
-        check.main()
-        with pytest.raises(InputError, match=sentence):
-            command(monkeypatch, imported, "released")
-        with pytest.raises(InputError, match="checkpoint is 'other'; allowed are released"):
-            command(monkeypatch, imported, "other")
-        assert not Path("weights").exists()
+    make_workplace(tmp_path, ["a", "b"], blobs(0))
+    held = foreign.Held({"model": random_tensors("authors")}, [])
+    monkeypatch.setattr(imported, "read_held", lambda _: held)
+    Path("released.pth").touch()
+    check.main()
+    with pytest.raises(InputError, match="trained for 4 classes; allowed are the 2 of cityscapes"):
+        command(monkeypatch, imported, "released")
+    with pytest.raises(InputError, match="checkpoint is 'other'; allowed are released"):
+        command(monkeypatch, imported, "other")
+    assert not Path("weights").exists()

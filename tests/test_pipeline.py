@@ -15,10 +15,10 @@ from shutil import copytree, ignore_patterns
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from PIL import Image
 
 from pipeline.collect import thinned
+from pipeline.common import yaml_file
 from tests.conftest import ROOT, VARIANTS, Clone, stages_start_warm
 from tests.trees import camvid
 
@@ -35,7 +35,7 @@ def stages_run(told: str) -> set[str]:
 
 def test_every_variant_and_seed_is_a_stage() -> None:
     """A list of dictionaries in the matrix would give the stages names that say nothing."""
-    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    settings = yaml_file.read(ROOT / "params.yaml")
     told = Clone(ROOT).run("dvc", "stage", "list", "--name-only").split()
     runs = [f"{v}-{s}" for v in settings["variants"] for s in settings["seeds"]]
     expected = ["check", "plan", "scene", "prepare", "contact_sheet", "track", "collect", "report"]
@@ -262,14 +262,14 @@ def test_runs_that_fail_are_told(clone: Clone) -> None:
 def test_real_images_run_through_the_same_pipeline(clone: Clone, tmp_path: Path) -> None:
     folder = camvid(tmp_path / "camvid")
     file = clone.path / "params.yaml"
-    settings = yaml.safe_load(file.read_text())
+    settings = yaml_file.read(file)
     settings |= {"profile": "camvid", "dataset_dir": os.fspath(folder)}
     train = settings["profiles"]["camvid"]["train"]
     train |= {"iterations": 4, "warmup": 1, "batch_size": 2}
     train["augment"]["crop"] = [64, 64]
     windows = {"window": [64, 64], "stride": [32, 32], "scales": [1.0, 1.25]}
     settings["profiles"]["camvid"]["evaluate"] |= windows
-    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    yaml_file.write(file, settings)
     clone.run("dvc", "repro", "evaluate@ann-0")
     clone.run("dvc", "repro", "--single-item", "collect", "report")
     table = pd.read_csv(clone.path / "reports/tables/ablation.csv").set_index("variant")

@@ -15,13 +15,12 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-import yaml
 from safetensors.torch import load_file
 from torch import nn
 
 from ann import FORMS, BlockOptions, NonLocalBlock, Sampler
 from ann.sync_norm import synchronised
-from pipeline.common import processes
+from pipeline.common import processes, yaml_file
 from pipeline.common.cli import InputError
 from pipeline.inputs.loader import Numbered, batches
 from pipeline.training.state import Training
@@ -75,7 +74,7 @@ def results(clone: Clone) -> tuple[Any, ...]:
 def prepared(clone: Clone) -> Clone:
     """Float32, labels with many pixels ignored, and an odd number of images to score."""
     file = clone.path / "params.yaml"
-    settings = yaml.safe_load(file.read_text())
+    settings = yaml_file.read(file)
     settings["scene"]["val"] = 5
     train = settings["profiles"]["embedded"]["train"]
     train |= {"iterations": ITERATIONS, "batch_size": 4, "precision": "float32"}
@@ -83,7 +82,7 @@ def prepared(clone: Clone) -> Clone:
     train["optimizer"] = {"name": "sgd", "lr": 0.02, "momentum": 0.9, "weight_decay": 0.001}
     train["augment"] |= {"scale": [0.4, 1.0]}  # the rest of the crop is ignored
     settings["profiles"]["embedded"]["evaluate"]["batch_size"] = 1
-    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    yaml_file.write(file, settings)
     clone.run("dvc", "repro", "--quiet", "prepare")
     return clone
 

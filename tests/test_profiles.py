@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from PIL import Image
 
 from pipeline import check, collect, contact_sheet, evaluate, prepare, report, train
+from pipeline.common import yaml_file
 from pipeline.datasets import DATASETS
 from tests.conftest import ROOT, small
 from tests.trees import TREES
@@ -45,11 +45,11 @@ def test_from_the_published_files_to_the_tables(
     for folder in ("ann", "pipeline"):  # a run's fingerprint is of them, too
         Path(folder).symlink_to(ROOT / folder)
     TREES[name](tmp_path / "published")
-    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    settings = yaml_file.read(ROOT / "params.yaml")
     shrink(settings["profiles"][name])
     settings["profiles"][name]["prepare"]["decode"] = decode
     settings = small(settings) | {"profile": name, "dataset_dir": "published"}
-    Path("params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    yaml_file.write(Path("params.yaml"), settings)
     Path("reports").mkdir()
     shutil.copy(ROOT / "reports/published.yaml", "reports")
 

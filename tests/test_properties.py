@@ -11,13 +11,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
-import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
 
-from pipeline.common import params
+from pipeline.common import params, yaml_file
 from pipeline.common.cli import InputError
 from pipeline.common.files import digest
 from pipeline.datasets import BACKGROUND, DATASETS, IGNORE
@@ -27,7 +26,7 @@ from tests.conftest import ROOT
 from tests.trees import TREES
 
 TEXT = (ROOT / "params.yaml").read_text()
-GOOD = yaml.safe_load(TEXT)
+GOOD = yaml_file.read(ROOT / "params.yaml")
 FIXED: dict[str, Any] = {  # the same examples in each run, on a busy machine, too
     "derandomize": True,
     "database": None,

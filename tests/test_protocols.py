@@ -13,8 +13,9 @@ from torch.utils._pytree import tree_leaves
 
 from ann import SegmentationNetwork
 from pipeline.common.params import Evaluate
-from pipeline.scoring.predict import predict, smallest_side
+from pipeline.scoring.predict import predict
 from pipeline.scoring.protocols import multi_scale, scaled, sliding, starts, whole
+from pipeline.scoring.shown import sizes_shown
 
 
 def images(height: int, width: int, batch: int = 1, seed: int = 0) -> Tensor:
@@ -168,9 +169,7 @@ def test_predictions_are_of_the_images_size_one_image_at_a_time() -> None:
         assert ids.dtype == "uint8"
         assert (ids == expected).all()
         assert {len(s) for s in network.shown} == {3 if protocol == "whole" else 1}
-        assert smallest_side((23, 31), protocol, settings) == min(
-            min(s.shape[2:]) for s in network.shown
-        )
+        assert sizes_shown((23, 31), protocol, settings) == {s.shape[2:] for s in network.shown}
 
 
 @pytest.mark.parametrize("sides", [(46, 1000), (40, 62), (60, 62)])
@@ -196,7 +195,7 @@ def test_images_are_resized_first(sides: tuple[int, int], network: SegmentationN
     ):
         ids = predict(network, x, protocol, settings)
         assert (ids == expected.argmax(dim=1).numpy()).all()
-    assert smallest_side((23, 31), "whole", settings) == min(larger.shape[2:])
+    assert sizes_shown((23, 31), "whole", settings) == {tuple(larger.shape[2:])}
 
 
 class Live(TorchDispatchMode):

@@ -11,11 +11,10 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 from pipeline import evaluate, prepare, submit
-from pipeline.common import checkpoint, params
+from pipeline.common import checkpoint, params, yaml_file
 from pipeline.common.cli import InputError
 from pipeline.common.files import write_json
 from pipeline.common.paths import RunPaths
@@ -34,7 +33,7 @@ SIZE = (64, 128)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Drawn scenes in Cityscapes' layout, prepared, and a network of random weights, scored."""
     monkeypatch.chdir(tmp_path)
-    settings = small(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    settings = small(yaml_file.read(ROOT / "params.yaml"))
     settings["profiles"]["embedded"]["evaluate"] = {
         "batch_size": 2,
         "threads": 1,
@@ -42,7 +41,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "window": [64, 64],
         "stride": [32, 48],
     }
-    Path("params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    yaml_file.write(Path("params.yaml"), settings)
     root = Path(settings["dataset_dir"])
     scene.write(root, counts={"train": 1, "val": 3}, seed=0, height=SIZE[0], width=SIZE[1])
     (root / "leftImg8bit/test/city").mkdir(parents=True)

@@ -1,6 +1,5 @@
 """Values of params.yaml that are right one by one and impossible together."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import contexts
@@ -18,7 +17,6 @@ def problems(params: "Params") -> list[str]:
     found = []
     for name, variant in params.variants.items():
         found += _variant_problems(f"variants.{name}", variant, params.network(name))
-        found += _map_problems(f"variants.{name}", variant, params)
     for table, rows in params.tables.items():
         found += [
             f"tables.{table} lists {row!r}; allowed are {', '.join(params.variants)}"
@@ -74,12 +72,7 @@ def _variant_problems(key: str, variant: "Variant", network: dict[str, Any]) -> 
 
 def _efficiency_problems(efficiency: "Efficiency") -> list[str]:
     found = []
-    pools, side = efficiency.pool_sizes, min(map(min, efficiency.sizes + efficiency.curve.sizes))
-    if max(pools) > side:
-        found.append(
-            f"efficiency.pool_sizes is {pools}; allowed are sizes up to {side}, the shortest side "
-            f"in efficiency.sizes and efficiency.curve.sizes"
-        )
+    pools = efficiency.pool_sizes
     if not efficiency.sampling.startswith("pyramid_") and len(pools) > 1:
         found.append(
             f"efficiency.pool_sizes is {pools}; {efficiency.sampling} sampling takes one size"
@@ -126,27 +119,6 @@ def _evaluate_problems(key: str, evaluate: "Evaluate") -> list[str]:
             f"{key}.stride is {list(stride)}; allowed are steps up to the window's, {list(window)}"
         )
     return found
-
-
-def _map_problems(key: str, variant: "Variant", params: "Params") -> list[str]:
-    """Pool sizes against the feature maps of a training crop and of an evaluation's window."""
-    found = []
-    for what, (height, width), (rows, columns) in feature_maps(params):
-        if variant.pool_sizes and max(variant.pool_sizes) > min(rows, columns):
-            found.append(
-                f"{key}.pool_sizes is {variant.pool_sizes}; allowed are sizes up to "
-                f"{min(rows, columns)}, for a {what} of {height}x{width} makes a feature map of "
-                f"{rows}x{columns}"
-            )
-    return found
-
-
-def feature_maps(params: "Params") -> Iterator[tuple[str, tuple[int, int], tuple[int, int]]]:
-    """A training crop and an evaluation's window: its name, size, and the feature map's."""
-    crop, window = params.active.train.augment.crop, params.active.evaluate.window
-    stride = params.active.network.output_stride
-    for what, (height, width) in (("crop", crop), ("window", window or crop)):
-        yield what, (height, width), (-(-height // stride), -(-width // stride))
 
 
 def _profile_problems(key: str, profile: "Profile") -> list[str]:

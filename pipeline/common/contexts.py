@@ -1,4 +1,4 @@
-"""The files of the folder `contexts` as params.yaml names them: their code, settings and maps."""
+"""The files of the folder `contexts` as params.yaml names them: their code and settings."""
 
 from inspect import signature
 from pathlib import Path
@@ -39,9 +39,7 @@ def require_checked(params: "Params", variant: str) -> None:
 
 
 def refuse_wrong(params: "Params") -> None:
-    """Settings that a context does not take, and feature maps too small for it, are InputErrors."""
-    from pipeline.common.combinations import feature_maps
-
+    """Raise an InputError for a setting that a variant's context does not take."""
     for variant, own in params.variants.items():
         network = params.network(variant)
         if "settings" not in network:
@@ -49,9 +47,6 @@ def refuse_wrong(params: "Params") -> None:
         homes = dict.fromkeys(own.settings or {}, f"variants.{variant}.settings")
         profile = f"profiles.{params.profile}.network.contexts.{own.context}"
         _check_settings(own.context, network["settings"], homes, profile)
-        for what, image, size in feature_maps(params):
-            where = f"for a {what} of {image[0]}x{image[1]}"
-            try_map(f"variants.{variant}", network, size, where)
 
 
 def _check_settings(
@@ -70,23 +65,3 @@ def _check_settings(
     except ValidationError as error:
         home = homes.get(str(error.errors()[0]["loc"][0]), other)
         raise InputError(f"params.yaml: {home}.{sentence(error)}") from None
-
-
-def try_map(key: str, network: dict[str, Any], size: tuple[int, int], where: str) -> None:
-    """An InputError if the network's context refuses its settings or a map of this size."""
-    import torch
-
-    from ann import BlockOptions
-
-    made, options = contexts.load(network["context"]).Context, BlockOptions(**network["options"])
-    try:
-        with torch.device("meta"):  # shapes alone, whatever their size
-            x = torch.zeros(1, network["channels"], *size)
-            y = made(network["channels"], options, **network["settings"]).eval()(x)
-    except ValueError as error:
-        raise InputError(f"{key}: {error} ({where})") from None
-    if y.shape != x.shape:
-        raise InputError(
-            f"{key}: context {network['context']} turns a map {tuple(x.shape)} into "
-            f"{tuple(y.shape)}; allowed is the same shape"
-        )

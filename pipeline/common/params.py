@@ -6,10 +6,9 @@ There are no default values here: what a run used is what the file says.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from pipeline.common import contexts
+from pipeline.common import contexts, yaml_file
 from pipeline.common.cli import InputError, sentence
 from pipeline.common.combinations import problems
 from pipeline.common.files import read_json
@@ -328,12 +327,14 @@ class Params(Strict):
 def load(path: Path = PARAMS_FILE) -> Params:
     """Read and check params.yaml."""
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml_file.read(path)
     except FileNotFoundError:
         raise InputError(f"{path} is missing; run from the repository's root") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})") from None
-    except Exception as error:  # PyYAML lets through what a tag, a date or a depth leads to
+    except InputError:
+        raise
+    except Exception as error:  # the parser lets through what a tag, a date or a depth leads to
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where else ""
         raise InputError(f"{path} is not valid YAML{line}") from None

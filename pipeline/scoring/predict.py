@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from ann import SegmentationNetwork
-from pipeline.common import checkpoint
+from pipeline.common import checkpoint, trials
 from pipeline.common.cli import InputError
 from pipeline.common.params import Evaluate
 from pipeline.datasets.base import Pixels
 from pipeline.datasets.files import ImageFile
 from pipeline.inputs.store import Store
 from pipeline.scoring import protocols
+from pipeline.scoring.shown import evaluation_trials, first_scale
 
 
 def load(
@@ -31,38 +32,10 @@ def load(
             f"{file}: trained for {len(about['classes'])} classes; allowed are the "
             f"{len(classes)} of {dataset}"
         )
-    pools, stride = about["network"].get("pool_sizes") or [1], about["network"]["output_stride"]
-    for protocol in settings.protocols:
-        side = min(smallest_side(size, protocol, settings) for size in sizes)
-        if max(pools) > -(-side // stride):
-            raise InputError(
-                f"{file}: its pool_sizes is {pools}; allowed with the protocol {protocol} are "
-                f"sizes up to {-(-side // stride)}, for it shows the network a side of {side} "
-                f"pixels"
-            )
+    trials.refuse(str(file), about["network"], evaluation_trials(sizes, settings))
     torch.set_num_threads(settings.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-
-
-def first_scale(size: tuple[int, int], settings: Any) -> float:
-    """By what an image of this size is resized before all else."""
-    if settings.sides is None:
-        return 1.0
-    shorter, longer = settings.sides
-    return min(shorter / min(size), longer / max(size))
-
-
-def smallest_side(size: tuple[int, int], protocol: str, settings: Any) -> int:
-    """The shortest side of what the network is shown of an image of this size."""
-    scale = first_scale(size, settings)
-    if protocol == "whole":
-        return min(protocols.scaled_size(size, scale))
-    if protocol == "multi_scale":
-        smallest = protocols.scaled_size(size, scale * min(settings.scales))
-        if not settings.window or not protocols.exceeds(smallest, settings.window):
-            return min(smallest)
-    return min(settings.window)
 
 
 @torch.inference_mode()

@@ -21,8 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ann import SegmentationNetwork
-
-Size = tuple[int, int]  # height, width
+from pipeline.scoring.shown import Size, exceeds, scaled_size
 
 
 def whole(network: SegmentationNetwork, images: Tensor, size: Size | None = None) -> Tensor:
@@ -84,16 +83,6 @@ def starts(length: int, window: int, stride: int) -> list[int]:
     """Where windows start on an axis of at least their length; the last one ends with it."""
     steps = -(-(length - window) // stride)
     return [min(i * stride, length - window) for i in range(steps + 1)]
-
-
-def exceeds(size: Size, window: Size) -> bool:
-    """Whether an image is higher or wider than the window."""
-    return size[0] > window[0] or size[1] > window[1]
-
-
-def scaled_size(size: Size, scale: float) -> Size:
-    """The size of an image in a scale, a half rounded up."""
-    return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
 
 def _size(images: Tensor) -> Size:

@@ -9,10 +9,8 @@ from typing import Any
 import torch
 
 from pipeline.common import params, provenance
-from pipeline.common.cli import InputError
-from pipeline.common.contexts import code_of, try_map
+from pipeline.common.contexts import code_of
 from pipeline.common.files import code_digest, digest
-from pipeline.inputs.store import Store
 
 # All code that shapes a training's numbers; stage train of dvc.yaml depends on the same.
 CODE = [
@@ -82,22 +80,6 @@ def resolve_precision(wanted: str, device: torch.device) -> str:
             cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
         )
     return "bfloat16" if fast else "float32"
-
-
-def check_maps(key: str, network: dict[str, Any], data: Path) -> None:
-    """Refuse what does not fit the feature map of the smallest image to be scored."""
-    sizes, stride = network.get("pool_sizes") or [1], network["output_stride"]
-    images = Store(data, "val").sizes
-    if "settings" in network:
-        for height, width in {min(images), min(images, key=lambda size: size[1])}:
-            where = f"for a validation image of {height}x{width}"
-            try_map(key, network, (-(-height // stride), -(-width // stride)), where)
-    side = min(min(size) for size in images)
-    if max(sizes) > -(-side // stride):
-        raise InputError(
-            f"{key}.pool_sizes is {sizes}; allowed are sizes up to "
-            f"{-(-side // stride)}, for a validation image has a side of {side} pixels"
-        )
 
 
 def describe(run: Run) -> dict[str, Any]:

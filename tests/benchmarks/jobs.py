@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from pipeline.common import yaml_file
 from tests.conftest import ROOT
 from tests.outcomes import outcome
 
@@ -28,8 +28,8 @@ def test_two_jobs_against_one(benchmark: BenchmarkFixture, tmp_path: Path) -> No
             folder = tmp_path / str(jobs)
             subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
             file = folder / "params.yaml"
-            settings = yaml.safe_load(file.read_text()) | {"seeds": [0]}
-            file.write_text(yaml.safe_dump(settings, sort_keys=False))
+            settings = yaml_file.read(file) | {"seeds": [0]}
+            yaml_file.write(file, settings)
             began = time.perf_counter()
             command = [sys.executable, "-m", "pipeline", "--jobs", str(jobs)]
             subprocess.run(command, cwd=folder, check=True)
