@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.common import cli, params, warm
+from pipeline.common import cli, gpus, params, warm
 from pipeline.common.cli import InputError
 from pipeline.common.orphans import end_with_parent
 from pipeline.common.progress import Reporter
@@ -32,6 +32,7 @@ LOGS = Path("logs")
 STAGE = re.compile(r"'(?:train|evaluate)@([^']+)'")
 LAST = "collect", "figures", "pictures", "report", "track"  # some runs are enough for these
 PLAN = "repro", "--single-item", "plan"
+PROGRAMS = Path(sys.executable).parent  # the stages run `python`, which may not be in PATH
 DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
 
 
@@ -81,18 +82,23 @@ def runs_to_do(settings: params.Params, changed: set[str]) -> list[str]:
 
 def default_jobs(settings: params.Params) -> int:
     """One run a GPU, or as many as the cores hold at the profile's number of threads."""
-    return _gpus() or max(1, (os.cpu_count() or 1) // settings.active.train.threads)
+    return usable_gpus() or max(1, (os.cpu_count() or 1) // settings.active.train.threads)
+
+
+def usable_gpus() -> int:
+    """Count the GPUs that PyTorch can use, and say so where it cannot use what the system has."""
+    if not (listed := _gpus()):
+        return 0
+    code = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    usable = int(done.stdout) if done.stdout.strip().isdecimal() else 0
+    if usable < listed:
+        print(gpus.unusable(listed, usable), file=sys.stderr)
+    return usable
 
 
 def _gpus() -> int:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([d for d in visible.split(",") if d.strip() not in ("", "-1")])
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
-    except OSError:
-        return 0
-    return 0 if listed.returncode else listed.stdout.count("GPU ")
+    return len(gpus.names())
 
 
 @dataclass
@@ -136,10 +142,8 @@ class Pool:
 
     def _worker(self, take: Callable[[], list[str]], number: int) -> None:
         environment = {**os.environ}
-        if gpus := _gpus():
-            devices = (os.environ.get("CUDA_VISIBLE_DEVICES") or "").split(",")
-            device = devices[number % gpus] if devices != [""] else str(number % gpus)
-            environment["CUDA_VISIBLE_DEVICES"] = device
+        if devices := gpus.names():
+            environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
         with (LOGS / f"worker-{number}.log").open("w") as log:
             while share := take():
                 stages = [f"{stage}@{run}" for run in share for stage in ("train", "evaluate")]
@@ -193,6 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
     parser.add_argument("--jobs", type=int, help="runs side by side (default: by cores or GPUs)")
     jobs = parser.parse_args().jobs
+    os.environ["PATH"] = f"{PROGRAMS}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     settings = params.load()
     jobs = default_jobs(settings) if jobs is None else jobs
     if jobs < 1:

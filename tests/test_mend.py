@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -69,6 +70,67 @@ def test_plain_dvc_goes_on_with_the_committed_lock(repository: Clone) -> None:
     assert lock.read_text() == WHOLE
     assert is_whole_rwlock((repository.path / ".dvc/tmp/rwlock").read_text())
     assert "cut off" not in repository.run("sh", str(ROOT / ".dvc/dvc.sh"), "status")
+
+
+def programs(folder: Path, **scripts: str) -> str:
+    """A folder of shell scripts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        (folder / name).chmod(0o755)
+    return str(folder)
+
+
+def bare(repository: Clone, folder: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as cron would, with a Python in PATH that has no packages."""
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(repository.path)}
+    return subprocess.run(
+        command,
+        cwd=repository.path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+ANOTHER = f'exec "{sys.executable}" -I -S "$@"'  # without the environment's packages
+
+
+def test_dvc_runs_the_environments_python_that_is_not_active(repository: Clone) -> None:
+    venv, stage = repository.path / ".venv/bin", repository.path / "dvc.yaml"
+    programs(venv, python=f'exec "{sys.executable}" "$@"')
+    (venv / "dvc").write_bytes((ROOT / ".dvc/dvc.sh").read_bytes())
+    (venv / "dvc").chmod(0o755)
+    (repository.path / "elsewhere").symlink_to(venv / "dvc")  # as people put it into ~/bin
+    (repository.path / "dvc.lock").write_text(WHOLE, encoding="utf-8")
+    which = "import psutil, os; print('it is', os.environ['PATH'].split(':')[0])"
+    stage.write_text(f'stages:\n  check:\n    cmd: python -c "{which}"\n', encoding="utf-8")
+    another = programs(repository.path / "other", python=ANOTHER)
+    for command in (".venv/bin/dvc", str(venv / "dvc"), "./elsewhere"):
+        done = bare(repository, another, command, "repro", "--force", "check")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"it is {venv}" in done.stdout
+        assert "mend" not in done.stderr  # which ran with the same Python
+
+
+def test_a_stage_leaves_a_python_without_packages(repository: Clone) -> None:
+    """As where DVC is started by `python -m dvc` and finds another Python in PATH."""
+    another = programs(repository.path / "other", python=f'exec "{sys.executable}" -S "$@"')
+    (repository.path / "pipeline").unlink()
+    shutil.copytree(ROOT / "pipeline", repository.path / "pipeline")
+    (repository.path / "dvc.lock").write_text(WHOLE, encoding="utf-8")
+    done = bare(repository, another, "python", "-m", "pipeline.mend")
+    assert done.returncode == 1
+    assert "lacks the package dvc; run `make setup`" in done.stderr
+    assert "Traceback" not in done.stderr
+    programs(repository.path / ".venv/bin", python=f'exec "{another}/python" "$@"')
+    done = bare(repository, another, "python", "-m", "pipeline.mend")
+    assert done.returncode == 1  # not for ever
+    assert "lacks the package dvc" in done.stderr
+    programs(repository.path / ".venv/bin", python=f'echo took it; exec "{sys.executable}" "$@"')
+    done = bare(repository, another, "python", "-m", "pipeline.mend")
+    assert (done.returncode, done.stdout) == (0, "took it\n"), done.stderr
 
 
 def test_without_a_committed_lock_there_is_none(repository: Clone) -> None:

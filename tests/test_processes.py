@@ -22,7 +22,8 @@ from torch import nn
 
 from ann import FORMS, BlockOptions, NonLocalBlock, Sampler
 from ann.sync_norm import synchronised
-from pipeline.common import processes
+from pipeline.__main__ import usable_gpus
+from pipeline.common import gpus, processes
 from pipeline.common.cli import InputError
 from pipeline.inputs.loader import Numbered, batches
 from pipeline.training.state import Training
@@ -325,3 +326,41 @@ def test_processes_that_cannot_meet_are_told_why(monkeypatch: pytest.MonkeyPatch
     place = processes.Place(1, 2, 1, "127.0.0.1", 1)
     error = "NCCL error: ncclInvalidUsage\nLast error:\nDuplicate GPU detected : rank 1 and rank 0"
     assert "shares its GPU with another" in processes._explain(place, error)
+
+
+def nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Put a program first in PATH that lists these GPUs."""
+    lines = [f"GPU {i}: {name} (UUID: GPU-{i})" for i, name in enumerate(names)]
+    program = folder / "nvidia-smi"
+    program.write_text("#!/bin/sh\ncat <<'E'\n" + "\n".join(lines) + "\nE\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def test_gpus_are_counted_by_lines_and_as_cuda_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    nvidia_smi(tmp_path, monkeypatch, "NVIDIA GeForce RTX 3080 Laptop GPU", "MIG GPU")
+    assert gpus.names() == ["0", "1"]
+    for visible, expected in (("", []), ("2, 0", ["2", "0"]), ("3,-1,1", ["3"]), ("-1", [])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert gpus.names() == expected
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch can use the GPU of this machine")
+def test_a_gpu_that_pytorch_cannot_use_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    nvidia_smi(tmp_path, monkeypatch, "NVIDIA Null")
+    gpus._tell_unusable.cache_clear()
+    told = "the machine has 1 GPU, but PyTorch can use 0 and takes the CPU"
+    assert [gpus.device().type for _ in range(2)] == ["cpu", "cpu"]
+    assert capsys.readouterr().err.count(told) == 1
+    assert usable_gpus() == 0
+    assert capsys.readouterr().err.count(told) == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # asked for
+    gpus._tell_unusable.cache_clear()
+    assert gpus.device().type == "cpu"
+    assert not capsys.readouterr().err

@@ -15,6 +15,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch.distributed.rendezvous import rendezvous
 
 from pipeline.common.cli import InputError, brief
+from pipeline.common.gpus import device
 
 PATIENCE = timedelta(minutes=5)  # for processes that start later
 FIRST_SPECIAL_STEP = 4294967290  # from here SLURM counts steps without tasks, as interactive
@@ -49,10 +50,6 @@ def launch(precision: str = "float32") -> Fabric:
     else:
         fabric.launch()
     return fabric
-
-
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _strategy(place: Place) -> DDPStrategy:
