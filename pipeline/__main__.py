@@ -40,7 +40,8 @@ def dvc(*words: str) -> None:
     """Run DVC in the foreground, without its talk; what a stage or DVC finds wrong is told."""
     if not subprocess.run([*DVC, *words, "--quiet"], preexec_fn=end_with_parent).returncode:
         return
-    again = subprocess.run([*DVC, *words], capture_output=True, text=True)  # quiet, it hides errors
+    talking = [*DVC, *words]  # quiet, it hides errors
+    again = subprocess.run(talking, capture_output=True, encoding="utf-8", errors="replace")
     if again.returncode:
         told = [line for line in again.stderr.splitlines() if line.startswith("ERROR")]
         print("\n".join(told), file=sys.stderr)
@@ -62,7 +63,9 @@ def tell_holder() -> None:
 
 def stale() -> set[str]:
     """The stages whose dependencies or outputs changed."""
-    done = subprocess.run([*DVC, "status", "--json"], capture_output=True, text=True)
+    done = subprocess.run(
+        [*DVC, "status", "--json"], capture_output=True, encoding="utf-8", errors="replace"
+    )
     if done.returncode:
         raise InputError(f"`dvc status` failed: {done.stderr.strip()}")
     return set(json.loads(done.stdout or "{}"))
@@ -90,7 +93,7 @@ def usable_gpus() -> int:
     if not (listed := _gpus()):
         return 0
     code = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="ascii")
     usable = int(done.stdout) if done.stdout.strip().isdecimal() else 0
     if usable < listed:
         print(gpus.unusable(listed, usable), file=sys.stderr)
@@ -144,18 +147,18 @@ class Pool:
         environment = {**os.environ}
         if devices := gpus.names():
             environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
-        with (LOGS / f"worker-{number}.log").open("w") as log:
+        with (LOGS / f"worker-{number}.log").open("w", encoding="utf-8") as log:
             while share := take():
                 stages = [f"{stage}@{run}" for run in share for stage in ("train", "evaluate")]
                 process = self.active[number] = subprocess.Popen(
                     [*DVC, "repro", "--single-item", "--keep-going", *stages],
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    text=True,
                     errors="replace",
                     env=environment,
                     start_new_session=True,  # so that a stop reaches what DVC started
                     preexec_fn=end_with_parent,
+                    encoding="utf-8",
                 )
                 self._follow(process, number, share, log)
 

@@ -72,7 +72,9 @@ def committed(variant: str | None, seed: str | None) -> tuple[dict[str, Any], Cu
 
 def _committed(file: Path) -> str:
     done = subprocess.run(
-        ["git", "show", f"HEAD:./{file.as_posix()}"], capture_output=True, text=True
+        ["git", "show", f"HEAD:./{file.as_posix()}"],
+        capture_output=True,
+        encoding="utf-8",
     )
     if done.returncode:
         raise cli.InputError(f"{file} is not in the last commit: {done.stderr.strip()}")
@@ -92,9 +94,11 @@ def retrain(variant: str, seed: int) -> tuple[dict[str, Any], Curve]:
         for needed in map(Path, NEEDED):
             copy = shutil.copytree if needed.is_dir() else shutil.copy
             copy(needed, folder / needed)
-        settings = yaml.safe_load(params.PARAMS_FILE.read_text())
+        settings = yaml.safe_load(params.PARAMS_FILE.read_text(encoding="utf-8"))
         settings |= {"profile": PROFILE, "dataset_dir": str(params.EMBEDDED), "checkpoints": {}}
-        (folder / params.PARAMS_FILE).write_text(yaml.safe_dump(settings, sort_keys=False))
+        (folder / params.PARAMS_FILE).write_text(
+            yaml.safe_dump(settings, sort_keys=False), encoding="utf-8"
+        )
         hidden = (warm.VARIABLE, "MLFLOW_TRACKING_URI")
         environment = {k: v for k, v in os.environ.items() if k not in hidden}
         for stage in STAGES:
@@ -103,7 +107,7 @@ def retrain(variant: str, seed: int) -> tuple[dict[str, Any], Curve]:
             if subprocess.run(command, cwd=folder, env=environment).returncode:
                 raise cli.InputError(f"the stage {stage} failed; its message stands above")
         paths = RunPaths(PROFILE, variant, seed)
-        with (folder / paths.curve).open() as file:
+        with (folder / paths.curve).open(encoding="utf-8") as file:
             curve = {int(row["iteration"]): float(row["loss"]) for row in csv.DictReader(file)}
         return read_json(folder / paths.record), curve
 

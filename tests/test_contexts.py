@@ -194,10 +194,10 @@ def test_each_trains_every_parameter_and_has_dropout_by_key(variant: str) -> Non
 
 
 def changed(tmp_path: Path, variant: str, **own: Any) -> params.Params:
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     raw["variants"][variant] |= own
     file = tmp_path / "params.yaml"
-    file.write_text(yaml.safe_dump(raw))
+    file.write_text(yaml.safe_dump(raw), encoding="utf-8")
     return params.load(file)
 
 
@@ -232,7 +232,7 @@ def test_nonsensical_settings_are_refused(
 
 
 def test_a_missing_setting_names_the_profiles_key() -> None:
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     del raw["profiles"]["embedded"]["network"]["contexts"]["ppm"]["width"]
     home = "profiles.embedded.network.contexts.ppm.width is missing"
     with pytest.raises(InputError, match=home):

@@ -169,7 +169,7 @@ def test_files_that_hold_no_tensors_are_refused_and_nothing_is_executed(tmp_path
     torch.save({"state_dict": good, "x": Code(mark)}, tmp_path / "code.pth")
     torch.save(good, tmp_path / "whole.pth")
     for name, text in (("text.pth", "<html>"), ("empty.pth", ""), ("text.safetensors", "{}")):
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     (tmp_path / "half.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:2000])
     torch.save({"state_dict": good | {"epoch": 3}}, tmp_path / "number.pth")
     torch.save([1, 2], tmp_path / "list.pth")
@@ -205,9 +205,9 @@ def test_what_trainers_put_around_tensors_is_taken_off(tmp_path: Path) -> None:
 
 def make_workplace(path: Path, classes: list[str], images: Tensor) -> list[Sample]:
     """params.yaml with one checkpoint, the published figures and a prepared split of the images."""
-    settings = small(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    settings = small(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
     settings["checkpoints"] = {"released": {"file": "released.pth", "layout": "authors"}}
-    (path / "params.yaml").write_text(yaml.safe_dump(settings))
+    (path / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     (path / "reports").mkdir()
     shutil.copy(ROOT / "reports/published.yaml", path / "reports")
     data, rng = path / folder("embedded"), np.random.default_rng(0)
@@ -254,7 +254,7 @@ def test_a_checkpoint_is_scored_told_of_and_exported(
     labels = np.stack([s.label for s in samples])
     expected = np.zeros((4, 4), int)
     np.add.at(expected, (labels, full.argmax(dim=1).numpy()), 1)
-    scores = json.loads(Path("runs/embedded/released/scores.json").read_text())
+    scores = json.loads(Path("runs/embedded/released/scores.json").read_text(encoding="utf-8"))
     scores = scores["protocols"]["whole"]
     assert np.abs(np.array(scores["confusion"]) - expected).sum() < 1e-3 * labels.size
     assert len(np.unique(full.argmax(dim=1))) > 1  # or else any network would do
@@ -267,7 +267,7 @@ def test_a_checkpoint_is_scored_told_of_and_exported(
     assert row["file"] == file_digest(file)[:12]
     assert row["miou"] == pytest.approx(100 * scores["miou"], abs=1e-3)
     assert pd.isna(row["published"])  # drawn scenes are not Cityscapes
-    page = Path("reports/README.md").read_text()
+    page = Path("reports/README.md").read_text(encoding="utf-8")
     assert "## Imported" in page
     assert "not comparable with published numbers" in page
     assert pd.read_csv("reports/tables/ablation.csv")["n"].tolist() == [0, 0, 0]

@@ -22,14 +22,14 @@ CUT = WHOLE[:-30]
 
 
 def test_of_what_dvc_was_killed_writing_only_what_it_takes_is_left(tmp_path: Path) -> None:
-    lines = (ROOT / "dvc.lock").read_text().splitlines(keepends=True)
+    lines = (ROOT / "dvc.lock").read_text(encoding="utf-8").splitlines(keepends=True)
     text = "".join(lines[:70])
     file = tmp_path / "dvc.lock"
     kept = 0
     for cut in range(len(text)):
         if is_whole_lock(text[:cut]):
             kept += 1
-            file.write_text(text[:cut])
+            file.write_text(text[:cut], encoding="utf-8")
             Lockfile.validate(load_yaml(str(file)))
     assert 0 < kept < len(text) / 20  # most are seen
     assert is_whole_lock("".join(lines))
@@ -53,10 +53,12 @@ def repository(tmp_path: Path) -> Clone:
     (tmp_path / "pipeline").symlink_to(ROOT / "pipeline")
     clone.run("git", "init", "--quiet")
     clone.run("dvc", "init", "--quiet")
-    (tmp_path / "dvc.yaml").write_text("stages:\n  check:\n    cmd: python -m pipeline.check\n")
-    (tmp_path / "dvc.lock").write_text(WHOLE)
+    (tmp_path / "dvc.yaml").write_text(
+        "stages:\n  check:\n    cmd: python -m pipeline.check\n", encoding="utf-8"
+    )
+    (tmp_path / "dvc.lock").write_text(WHOLE, encoding="utf-8")
     clone.commit()
-    (tmp_path / "dvc.lock").write_text(CUT)
+    (tmp_path / "dvc.lock").write_text(CUT, encoding="utf-8")
     return clone
 
 
@@ -64,11 +66,11 @@ def test_plain_dvc_goes_on_with_the_committed_lock(repository: Clone) -> None:
     lock = repository.path / "dvc.lock"
     refused = repository.run("python", "-m", "dvc", "status", ok=False)
     assert "dvc.lock' validation failed" in refused
-    (repository.path / ".dvc/tmp/rwlock").write_text('{"read": {"x"')
+    (repository.path / ".dvc/tmp/rwlock").write_text('{"read": {"x"', encoding="utf-8")
     told = repository.run("sh", str(ROOT / ".dvc/dvc.sh"), "status")
     assert "dvc.lock was cut off by a kill" in told
-    assert lock.read_text() == WHOLE
-    assert is_whole_rwlock((repository.path / ".dvc/tmp/rwlock").read_text())
+    assert lock.read_text(encoding="utf-8") == WHOLE
+    assert is_whole_rwlock((repository.path / ".dvc/tmp/rwlock").read_text(encoding="utf-8"))
     assert "cut off" not in repository.run("sh", str(ROOT / ".dvc/dvc.sh"), "status")
 
 
@@ -89,8 +91,8 @@ def bare(repository: Clone, folder: str, *command: str) -> subprocess.CompletedP
         cwd=repository.path,
         env=environment,
         capture_output=True,
-        text=True,
         timeout=60,
+        encoding="utf-8",
     )
 
 
@@ -142,11 +144,11 @@ def test_without_a_committed_lock_there_is_none(repository: Clone) -> None:
 
 def test_what_dvc_is_writing_and_what_git_left_is_not_touched(repository: Clone) -> None:
     lock = repository.path / "dvc.lock"
-    with (repository.path / HELD).open("a") as held:
+    with (repository.path / HELD).open("a", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         repository.run("python", "-m", "pipeline.mend")
-        assert lock.read_text() == CUT
+        assert lock.read_text(encoding="utf-8") == CUT
     conflict = WHOLE + "<<<<<<< ours\n  a:\n=======\n  b:\n>>>>>>> theirs\n"
-    lock.write_text(conflict)
+    lock.write_text(conflict, encoding="utf-8")
     repository.run("python", "-m", "pipeline.mend")
-    assert lock.read_text() == conflict
+    assert lock.read_text(encoding="utf-8") == conflict

@@ -15,7 +15,7 @@ from pipeline.common.cli import InputError
 from pipeline.datasets import DATASETS
 
 ROOT = Path(__file__).parents[1]
-GOOD = yaml.safe_load((ROOT / "params.yaml").read_text())
+GOOD = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 TRAIN = "profiles.embedded.train"
 CONTEXTS = "profiles.embedded.network.contexts"
 EVALUATE = "profiles.camvid.evaluate"
@@ -35,7 +35,8 @@ def changed(key: str, value: Any) -> dict[str, Any]:
 def load(settings: Any, tmp_path: Path) -> params.Params:
     file = tmp_path / "params.yaml"
     file.write_text(
-        settings if isinstance(settings, str) else yaml.safe_dump(settings, sort_keys=False)
+        settings if isinstance(settings, str) else yaml.safe_dump(settings, sort_keys=False),
+        encoding="utf-8",
     )
     return params.load(file)
 
@@ -191,7 +192,7 @@ def other(value: Any) -> list[Any]:
 
 def test_a_training_uses_exactly_the_values_that_its_stage_depends_on() -> None:
     """Every leaf of params.yaml is changed in turn; the run changes if and only if DVC sees it."""
-    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["train"]
     names = {"${item.variant}": "apnb", "${profile}": "embedded"}
     declared = []
     for key in stage["params"]:

@@ -54,7 +54,7 @@ def slurm_step(clone: Clone, *words: str) -> list[str]:
             | {"MASTER_PORT": step_port},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
         )
         for step_port in [free_port()]
         for rank in ("0", "1")
@@ -69,7 +69,7 @@ def results(clone: Clone) -> tuple[Any, ...]:
     return (
         pd.read_csv(folder / "curve.csv")["loss"].to_numpy(),
         load_file(clone.path / "weights/embedded/ann-0.safetensors"),
-        json.loads((folder / "scores.json").read_text()),
+        json.loads((folder / "scores.json").read_text(encoding="utf-8")),
     )
 
 
@@ -77,7 +77,7 @@ def results(clone: Clone) -> tuple[Any, ...]:
 def prepared(clone: Clone) -> Clone:
     """Float32, labels with many pixels ignored, and an odd number of images to score."""
     file = clone.path / "params.yaml"
-    settings = yaml.safe_load(file.read_text())
+    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     settings["scene"]["val"] = 5
     train = settings["profiles"]["embedded"]["train"]
     train |= {"iterations": ITERATIONS, "batch_size": 4, "precision": "float32"}
@@ -85,7 +85,7 @@ def prepared(clone: Clone) -> Clone:
     train["optimizer"] = {"name": "sgd", "lr": 0.02, "momentum": 0.9, "weight_decay": 0.001}
     train["augment"] |= {"scale": [0.4, 1.0]}  # the rest of the crop is ignored
     settings["profiles"]["embedded"]["evaluate"]["batch_size"] = 1
-    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     clone.run("dvc", "repro", "--quiet", "prepare")
     return clone
 
@@ -297,7 +297,10 @@ def test_ranks_that_an_older_shell_left_are_not_read(tmp_path: Path) -> None:
     stale = {"RANK": "", "LOCAL_RANK": "x", "WORLD_SIZE": "2", "SLURM_PROCID": ""}
     code = "from pipeline.common.processes import launch; print(launch().world_size)"
     done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | stale, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        env=os.environ | stale,
+        capture_output=True,
+        encoding="utf-8",
     )
     assert done.stdout == "1\n", done.stderr
 

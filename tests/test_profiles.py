@@ -45,11 +45,11 @@ def test_from_the_published_files_to_the_tables(
     for folder in ("ann", "pipeline"):  # a run's fingerprint is of them, too
         Path(folder).symlink_to(ROOT / folder)
     TREES[name](tmp_path / "published")
-    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     shrink(settings["profiles"][name])
     settings["profiles"][name]["prepare"]["decode"] = decode
     settings = small(settings) | {"profile": name, "dataset_dir": "published"}
-    Path("params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    Path("params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     Path("reports").mkdir()
     shutil.copy(ROOT / "reports/published.yaml", "reports")
 
@@ -68,7 +68,7 @@ def test_from_the_published_files_to_the_tables(
     run(report.main)
 
     dataset = DATASETS[name]
-    scores = json.loads(Path(f"runs/{name}/ann-0/scores.json").read_text())
+    scores = json.loads(Path(f"runs/{name}/ann-0/scores.json").read_text(encoding="utf-8"))
     assert list(scores["protocols"]) == ["whole", "sliding", "multi_scale"]
     pixels = {sum(map(sum, p["confusion"])) for p in scores["protocols"].values()}
     assert len(pixels) == 1  # the same labels are scored by each
@@ -79,6 +79,6 @@ def test_from_the_published_files_to_the_tables(
         assert ("category_miou" in found) == (name == "cityscapes")
     assert pd.read_csv("reports/tables/ablation.csv").set_index("variant").loc["ann", "n"] == 1
     if name != "camvid":  # which the paper has no table of
-        rows = Path(f"reports/tables/{name}.md").read_text()
+        rows = Path(f"reports/tables/{name}.md").read_text(encoding="utf-8")
         ours = f"{100 * scores['protocols']['multi_scale']['miou']:.1f}"
         assert any(ours in line for line in rows.splitlines() if "ann" in line.lower())

@@ -26,7 +26,7 @@ from pipeline.datasets.reading import read
 from tests.conftest import ROOT
 from tests.trees import TREES
 
-TEXT = (ROOT / "params.yaml").read_text()
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 GOOD = yaml.safe_load(TEXT)
 FIXED: dict[str, Any] = {  # the same examples in each run, on a busy machine, too
     "derandomize": True,

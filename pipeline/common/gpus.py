@@ -25,7 +25,9 @@ def names() -> list[str]:
 
 def _listed() -> int:
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
+        listed = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, encoding="utf-8", errors="replace"
+        )
     except OSError:
         return 0
     lines = listed.stdout.splitlines() if listed.returncode == 0 else []

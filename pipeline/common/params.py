@@ -328,7 +328,7 @@ class Params(Strict):
 def load(path: Path = PARAMS_FILE) -> Params:
     """Read and check params.yaml."""
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} is missing; run from the repository's root") from None
     except OSError as error:

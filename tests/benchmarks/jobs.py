@@ -28,8 +28,8 @@ def test_two_jobs_against_one(benchmark: BenchmarkFixture, tmp_path: Path) -> No
             folder = tmp_path / str(jobs)
             subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
             file = folder / "params.yaml"
-            settings = yaml.safe_load(file.read_text()) | {"seeds": [0]}
-            file.write_text(yaml.safe_dump(settings, sort_keys=False))
+            settings = yaml.safe_load(file.read_text(encoding="utf-8")) | {"seeds": [0]}
+            file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
             began = time.perf_counter()
             command = [sys.executable, "-m", "pipeline", "--jobs", str(jobs)]
             subprocess.run(command, cwd=folder, check=True)
