@@ -29,7 +29,7 @@ def told(dependencies: list[dict[str, Any]]) -> tuple[str, int]:
 
 def main() -> None:
     lock = sys.argv[1] if len(sys.argv) > 1 else "requirements.lock"
-    done = subprocess.run([*COMMAND, "-r", lock], capture_output=True, text=True)
+    done = subprocess.run([*COMMAND, "-r", lock], capture_output=True, encoding="utf-8")
     try:
         dependencies = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError):

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.common import cli, params, warm
+from pipeline.common import cli, gpus, params, warm
 from pipeline.common.cli import InputError
 from pipeline.common.orphans import end_with_parent
 from pipeline.common.progress import Reporter
@@ -32,6 +32,7 @@ LOGS = Path("logs")
 STAGE = re.compile(r"'(?:train|evaluate)@([^']+)'")
 LAST = "collect", "figures", "pictures", "report", "track"  # some runs are enough for these
 PLAN = "repro", "--single-item", "plan"
+PROGRAMS = Path(sys.executable).parent  # the stages run `python`, which may not be in PATH
 DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
 
 
@@ -39,7 +40,8 @@ def dvc(*words: str) -> None:
     """Run DVC in the foreground, without its talk; what a stage or DVC finds wrong is told."""
     if not subprocess.run([*DVC, *words, "--quiet"], preexec_fn=end_with_parent).returncode:
         return
-    again = subprocess.run([*DVC, *words], capture_output=True, text=True)  # quiet, it hides errors
+    talking = [*DVC, *words]  # quiet, it hides errors
+    again = subprocess.run(talking, capture_output=True, encoding="utf-8", errors="replace")
     if again.returncode:
         told = [line for line in again.stderr.splitlines() if line.startswith("ERROR")]
         print("\n".join(told), file=sys.stderr)
@@ -61,7 +63,9 @@ def tell_holder() -> None:
 
 def stale() -> set[str]:
     """The stages whose dependencies or outputs changed."""
-    done = subprocess.run([*DVC, "status", "--json"], capture_output=True, text=True)
+    done = subprocess.run(
+        [*DVC, "status", "--json"], capture_output=True, encoding="utf-8", errors="replace"
+    )
     if done.returncode:
         raise InputError(f"`dvc status` failed: {done.stderr.strip()}")
     return set(json.loads(done.stdout or "{}"))
@@ -81,18 +85,23 @@ def runs_to_do(settings: params.Params, changed: set[str]) -> list[str]:
 
 def default_jobs(settings: params.Params) -> int:
     """One run a GPU, or as many as the cores hold at the profile's number of threads."""
-    return _gpus() or max(1, (os.cpu_count() or 1) // settings.active.train.threads)
+    return usable_gpus() or max(1, (os.cpu_count() or 1) // settings.active.train.threads)
+
+
+def usable_gpus() -> int:
+    """Count the GPUs that PyTorch can use, and say so where it cannot use what the system has."""
+    if not (listed := _gpus()):
+        return 0
+    code = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="ascii")
+    usable = int(done.stdout) if done.stdout.strip().isdecimal() else 0
+    if usable < listed:
+        print(gpus.unusable(listed, usable), file=sys.stderr)
+    return usable
 
 
 def _gpus() -> int:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([d for d in visible.split(",") if d.strip() not in ("", "-1")])
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
-    except OSError:
-        return 0
-    return 0 if listed.returncode else listed.stdout.count("GPU ")
+    return len(gpus.names())
 
 
 @dataclass
@@ -136,22 +145,20 @@ class Pool:
 
     def _worker(self, take: Callable[[], list[str]], number: int) -> None:
         environment = {**os.environ}
-        if gpus := _gpus():
-            devices = (os.environ.get("CUDA_VISIBLE_DEVICES") or "").split(",")
-            device = devices[number % gpus] if devices != [""] else str(number % gpus)
-            environment["CUDA_VISIBLE_DEVICES"] = device
-        with (LOGS / f"worker-{number}.log").open("w") as log:
+        if devices := gpus.names():
+            environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+        with (LOGS / f"worker-{number}.log").open("w", encoding="utf-8") as log:
             while share := take():
                 stages = [f"{stage}@{run}" for run in share for stage in ("train", "evaluate")]
                 process = self.active[number] = subprocess.Popen(
                     [*DVC, "repro", "--single-item", "--keep-going", *stages],
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    text=True,
                     errors="replace",
                     env=environment,
                     start_new_session=True,  # so that a stop reaches what DVC started
                     preexec_fn=end_with_parent,
+                    encoding="utf-8",
                 )
                 self._follow(process, number, share, log)
 
@@ -193,6 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
     parser.add_argument("--jobs", type=int, help="runs side by side (default: by cores or GPUs)")
     jobs = parser.parse_args().jobs
+    os.environ["PATH"] = f"{PROGRAMS}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     settings = params.load()
     jobs = default_jobs(settings) if jobs is None else jobs
     if jobs < 1:

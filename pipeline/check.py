@@ -99,7 +99,7 @@ def main() -> None:
     for stage, values in params.by_stage(settings).items():
         write_json(params.SETTINGS / f"{stage}.json", values)
     with whole_file(CHECKED) as partial:
-        partial.write_text("params.yaml is valid\n")
+        partial.write_text("params.yaml is valid\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

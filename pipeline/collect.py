@@ -47,7 +47,7 @@ def belongs(settings: params.Params, record: dict[str, Any], scores: dict[str, A
 
 def thinned(curve: Path) -> Iterator[tuple[int, str]]:
     """Iteration and loss, as the file has them to the last digit; at most ROWS and the last one."""
-    with curve.open() as file:
+    with curve.open(encoding="utf-8") as file:
         rows = [(int(row["iteration"]), row["loss"]) for row in csv.DictReader(file)]
     step = -(-len(rows) // ROWS)
     return (row for row in rows if row[0] % step == 0 or row is rows[-1])
@@ -86,8 +86,8 @@ def main() -> None:
             result = {"checkpoint": name, "scores": scores, "record": record}
             lines.append(json.dumps(result) + "\n")
     with whole_file(RESULTS) as partial:
-        partial.write_text("".join(lines + failures))
-    with whole_file(CURVES) as partial, partial.open("w", newline="") as file:
+        partial.write_text("".join(lines + failures), encoding="utf-8")
+    with whole_file(CURVES) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["variant", "seed", "iteration", "loss"])
         table.writerows(losses)

@@ -38,7 +38,7 @@ def of_runs(settings: params.Params) -> Iterator[Drawn]:
     if not RESULTS.exists():
         return
     results = read(RESULTS, list(settings.variants))
-    published = yaml.safe_load(PUBLISHED.read_text())
+    published = yaml.safe_load(PUBLISHED.read_text(encoding="utf-8"))
 
     def drawn(name: str, frame: pd.DataFrame, figure: Figure, *more: dict[str, Any]) -> Drawn:
         shown = dict.fromkeys(frame["variant"])

@@ -70,7 +70,7 @@ def _runs(pid: int) -> bool:
 def holding(file: Path) -> Iterator[tuple[bool, TextIO]]:
     """Hold a lock file of DVC's in the block, if it is free: whether, and the file."""
     file.parent.mkdir(exist_ok=True)
-    with file.open("a+") as opened:
+    with file.open("a+", encoding="utf-8") as opened:
         free = True
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,9 +86,11 @@ def mend() -> None:
     with holding(HELD) as (free, _), holding(RWLOCK_HELD) as (free_too, _):
         if not (free and free_too):
             return
-        if RWLOCK.exists() and not is_whole_rwlock(RWLOCK.read_text(errors="replace")):
+        if RWLOCK.exists() and not is_whole_rwlock(
+            RWLOCK.read_text(errors="replace", encoding="utf-8")
+        ):
             RWLOCK.unlink()
-        if LOCK.exists() and not is_whole_lock(LOCK.read_text(errors="replace")):
+        if LOCK.exists() and not is_whole_lock(LOCK.read_text(errors="replace", encoding="utf-8")):
             _restore()
 
 

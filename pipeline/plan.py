@@ -197,7 +197,7 @@ def main() -> None:
     settings = params.load()
     text = page(settings, count(settings))
     with whole_file(PLAN) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
     print(text)
 
 

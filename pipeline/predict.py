@@ -206,7 +206,7 @@ def main() -> None:
     if given.attention and not attention_blocks(network):
         raise InputError(f"{given.checkpoint}: it has no non-local block, and so no --attention")
     with _written(given.out), whole_file(given.out / "classes.json") as partial:
-        partial.write_text(json.dumps(dict(enumerate(classes)), indent=1) + "\n")
+        partial.write_text(json.dumps(dict(enumerate(classes)), indent=1) + "\n", encoding="utf-8")
     predict(
         network,
         work,

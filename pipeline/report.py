@@ -243,7 +243,8 @@ def beyond_table(
 
 def sections(folder: Path, settings: params.Params, results: Results) -> Iterator[Section]:
     """The page from top to bottom; writes the tables' files on the way."""
-    published, others = yaml.safe_load(PUBLISHED.read_text()), read_imported(RESULTS)
+    published = yaml.safe_load(PUBLISHED.read_text(encoding="utf-8"))
+    others = read_imported(RESULTS)
     failed = read_failed(RESULTS)
     papers = list(paper_tables(folder, settings, results, failed, published))
     note = comparable_note(settings)
@@ -275,9 +276,9 @@ def main() -> None:
         origins = {section.name: section.origin for section in page if section.origin}
         write_json(folder / "provenance.json", origins)
     with whole_file(REPORTS / "README.md") as partial:
-        partial.write_text(markdown.page(page))
+        partial.write_text(markdown.page(page), encoding="utf-8")
     with whole_file(REPORTS / "index.html") as partial:
-        partial.write_text(html.page(page, REPORTS))
+        partial.write_text(html.page(page, REPORTS), encoding="utf-8")
     miou = {name: round(mean(runs), 2) for name, runs in results.items() if runs}
     claims = {section.name: section.metrics for section in page if section.metrics}
     write_json(REPORTS / "metrics.json", {"miou": miou, **claims})

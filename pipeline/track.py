@@ -23,7 +23,7 @@ def main() -> None:
     settings = params.load()
     groups: dict[str, list[variants.Scored]] = {}
     for paths in finished(settings):
-        with paths.curve.open() as file:
+        with paths.curve.open(encoding="utf-8") as file:
             curve = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
         run = variants.Scored(read_json(paths.record), curve, read_json(paths.scores))
         files = [paths.curve, paths.record, paths.scores, paths.predictions]

@@ -15,8 +15,9 @@ import torch
 
 from pipeline.common import cli, failures, params, trials
 from pipeline.common.files import read_json
+from pipeline.common.gpus import device
 from pipeline.common.paths import RunPaths
-from pipeline.common.processes import device, launch
+from pipeline.common.processes import launch
 from pipeline.inputs.store import Store
 from pipeline.prepare import MANIFEST, folder
 from pipeline.training.loop import fit

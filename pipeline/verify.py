@@ -70,7 +70,9 @@ def committed(variant: str | None, seed: str | None) -> tuple[dict[str, Any], Cu
 
 def _committed(file: Path) -> str:
     done = subprocess.run(
-        ["git", "show", f"HEAD:./{file.as_posix()}"], capture_output=True, text=True
+        ["git", "show", f"HEAD:./{file.as_posix()}"],
+        capture_output=True,
+        encoding="utf-8",
     )
     if done.returncode:
         raise cli.InputError(f"{file} is not in the last commit: {done.stderr.strip()}")
@@ -101,7 +103,7 @@ def retrain(variant: str, seed: int) -> tuple[dict[str, Any], Curve]:
             if subprocess.run(command, cwd=folder, env=environment).returncode:
                 raise cli.InputError(f"the stage {stage} failed; its message stands above")
         paths = RunPaths(PROFILE, variant, seed)
-        with (folder / paths.curve).open() as file:
+        with (folder / paths.curve).open(encoding="utf-8") as file:
             curve = {int(row["iteration"]): float(row["loss"]) for row in csv.DictReader(file)}
         return read_json(folder / paths.record), curve
 

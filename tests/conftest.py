@@ -39,7 +39,12 @@ class Clone:
         environment = {**os.environ, "PATH": programs, "ANN_SAVE_SECONDS": "1000"}
         environment.pop("MLFLOW_TRACKING_URI", None)
         done = subprocess.run(
-            command, cwd=self.path, env=environment, capture_output=True, text=True, timeout=300
+            command,
+            cwd=self.path,
+            env=environment,
+            capture_output=True,
+            timeout=300,
+            encoding="utf-8",
         )
         told = done.stdout + done.stderr
         assert (done.returncode == 0) == ok, f"{command} returned {done.returncode}:\n{told}"
@@ -56,9 +61,9 @@ class Clone:
     def edit(self, old: str, new: str) -> None:
         """Replace text in params.yaml."""
         file = self.path / "params.yaml"
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         assert old in text, f"{old!r} is not in params.yaml"
-        file.write_text(text.replace(old, new))
+        file.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def small(settings: dict) -> dict:  # type: ignore[type-arg]
@@ -104,8 +109,8 @@ def copy_tracked(path: Path) -> Clone:
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         capture_output=True,
-        text=True,
         check=True,
+        encoding="utf-8",
     )
     for name in listed.stdout.splitlines():
         if not (ROOT / name).is_file():
@@ -127,10 +132,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     settings["networks"]["profile"] = "camvid"  # so that the plan has no ResNet-101 to count
     yaml_file.write(file, settings)
     stages = path / "dvc.yaml"
-    text, output = stages.read_text(), "    outs:\n      - reports/networks.json"
+    text, output = stages.read_text(encoding="utf-8"), "    outs:\n      - reports/networks.json"
     once = text.replace(f"      - variants\n{output}", output)  # not again for each new variant
     assert once != text
-    stages.write_text(once)
+    stages.write_text(once, encoding="utf-8")
     made.commit()
     return made
 

@@ -20,17 +20,17 @@ def outcome(folder: Path) -> dict[str, Any]:
         for file in sorted((folder / top).rglob("*")):
             name = file.relative_to(folder).as_posix()
             if file.name == "record.json":
-                record = json.loads(file.read_text())
+                record = json.loads(file.read_text(encoding="utf-8"))
                 found[name] = {k: v for k, v in record.items() if k not in TIMES}
             elif name == "reports/results.jsonl":
-                lines = [json.loads(line) for line in file.read_text().splitlines()]
+                lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
                 for line in lines:
                     line["record"] = {k: v for k, v in line["record"].items() if k not in TIMES}
                 found[name] = lines
             elif name.startswith(SECONDS) or not file.is_file():
                 continue
             elif top == "reports" and file.suffix not in (".webp", ".pdf"):
-                found[name] = HOURS.sub("", file.read_text())
+                found[name] = HOURS.sub("", file.read_text(encoding="utf-8"))
             else:
                 found[name] = file_digest(file)
     return found

@@ -27,7 +27,8 @@ def prepared(root: Path) -> Path:
     for name in ("results.jsonl", "networks.json", "published.yaml"):
         shutil.copy(ROOT / "reports" / name, root / "reports" / name)
     shutil.copytree(ROOT / "reports/efficiency", root / "reports/efficiency")
-    with (root / "reports/curves.csv").open("w") as file:  # two seeds of each row of the ablation
+    with (root / "reports/curves.csv").open("w", encoding="utf-8") as file:
+        # two seeds of each row of the ablation
         file.write("variant,seed,iteration,loss\n")
         for variant in settings["tables"]["ablation"]:
             for seed, i in np.ndindex(2, 80):
@@ -53,11 +54,11 @@ def add_weights(root: Path, variants: tuple[str, ...] = PICTURED) -> None:
             checkpoint.save(file, state, network=network, classes=list(classes))
             digests[variant, settings.seeds[0]] = file_digest(file)
     results = root / "reports/results.jsonl"
-    lines = list(map(json.loads, results.read_text().splitlines()))
+    lines = list(map(json.loads, results.read_text(encoding="utf-8").splitlines()))
     for line in lines:
         if digest := digests.get((line.get("variant"), line.get("seed"))):
             line["record"]["weights_sha256"] = digest
-    results.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    results.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 def made(root: Path) -> Path:

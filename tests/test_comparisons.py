@@ -12,7 +12,7 @@ from pipeline.reporting.results import Result, Results
 from tests.conftest import ROOT
 
 SETTINGS = params.load(ROOT / "params.yaml")
-PUBLISHED = yaml.safe_load((ROOT / "reports/published.yaml").read_text())
+PUBLISHED = yaml.safe_load((ROOT / "reports/published.yaml").read_text(encoding="utf-8"))
 CLASSES = PUBLISHED["cityscapes_val_class_iou"]["rows"]
 
 

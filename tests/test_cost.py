@@ -12,7 +12,9 @@ from ann.cost import Cost, authors_count, block_cost, total
 from tests.conftest import ROOT
 
 C, LOW, K, V, HEIGHT, WIDTH, BATCH = 64, 48, 24, 32, 9, 11, 2
-PUBLISHED = yaml.safe_load((ROOT / "reports/published.yaml").read_text())["efficiency"]
+PUBLISHED = yaml.safe_load((ROOT / "reports/published.yaml").read_text(encoding="utf-8"))[
+    "efficiency"
+]
 
 
 def block(low: int | None, sampling: str | None, **options: object) -> NonLocalBlock:

@@ -82,9 +82,9 @@ def test_a_list_for_segmentation_goes_before_vocs_own(tmp_path: Path) -> None:
     dataset, root = make("pascal_context", tmp_path)
     own = root / "ImageSets/SegmentationContext/val.txt"
     own.parent.mkdir()
-    own.write_text("2009_000001\n")
+    own.write_text("2009_000001\n", encoding="utf-8")
     assert [p.name for p in dataset.pairs(root, "val")] == ["2009_000001"]
-    own.write_text("2009_000001\n2009_999999\n")
+    own.write_text("2009_000001\n2009_999999\n", encoding="utf-8")
     assert "JPEGImages/2009_999999.jpg: listed, but missing" in refusal(dataset, root)
 
 
@@ -161,7 +161,7 @@ BAD: dict[str, tuple[Callable[[Pair], object], str]] = {
     "cut image": (lambda p: cut(p.image), "{image}: cannot be read ("),
     "cut label": (lambda p: cut(p.label), "{label}: cannot be read "),
     "empty file": (lambda p: p.image.write_bytes(b""), "{image}: not an image"),
-    "text": (lambda p: p.image.write_text("no image"), "{image}: not an image"),
+    "text": (lambda p: p.image.write_text("no image", encoding="utf-8"), "{image}: not an image"),
     "lost label": (lambda p: p.label.unlink(), "{image}: the image has no label"),
     "lost image": (lambda p: p.image.unlink(), "{label}: the label has no image"),
     "other size": (lambda p: image(p.image, (50, 60)), "but its image is 60x50; allowed is the"),
@@ -287,7 +287,7 @@ def test_swapped_splits_are_refused(form: str, tmp_path: Path) -> None:
 def test_an_empty_split_is_refused(form: str, tmp_path: Path) -> None:
     dataset, root = make(form, tmp_path)
     if dataset.name == "pascal_context":
-        (root / "ImageSets/Main/val.txt").write_text("")
+        (root / "ImageSets/Main/val.txt").write_text("", encoding="utf-8")
     else:
         for pair in dataset.pairs(root, "val"):
             pair.image.unlink()

@@ -32,19 +32,19 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 
 def change(clone: Clone, page: str) -> None:
     """Every file of the page written, every diff applied to the shipped files."""
-    text = (ROOT / "docs" / page).read_text()
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     found = _FILE.findall(text)
     assert len(found) == len(re.findall(r"^```(?!sh)\w+$", text, re.MULTILINE))
     for name, kind, content in found:
         file = clone.path / name
         if kind == "diff":
             patch = clone.path.parent / "page.diff"
-            patch.write_text(content)
+            patch.write_text(content, encoding="utf-8")
             assert f"+++ b/{name}\n" in content
             clone.run("git", "apply", str(patch))
         else:
             assert not file.exists()
-            file.write_text(content)
+            file.write_text(content, encoding="utf-8")
 
 
 def reduce(clone: Clone) -> set[str]:
@@ -68,7 +68,7 @@ def reduce(clone: Clone) -> set[str]:
 
 def follow(clone: Clone, page: str) -> str:
     """Run the page's commands; returns what they printed."""
-    (commands,) = _COMMANDS.findall((ROOT / "docs" / page).read_text())
+    (commands,) = _COMMANDS.findall((ROOT / "docs" / page).read_text(encoding="utf-8"))
     return "".join(clone.run(*shlex.split(line)) for line in commands.splitlines())
 
 
@@ -76,7 +76,9 @@ def row(clone: Clone, table: str, variant: str) -> pd.Series:
     """The row of a table, and that its score is the one that was measured."""
     profile = yaml_file.read(clone.path / "params.yaml")["profile"]
     found = pd.read_csv(clone.path / f"reports/tables/{table}.csv").set_index("variant")
-    scores = json.loads((clone.path / f"runs/{profile}/{variant}-0/scores.json").read_text())
+    scores = json.loads(
+        (clone.path / f"runs/{profile}/{variant}-0/scores.json").read_text(encoding="utf-8")
+    )
     assert found.loc[variant, "n"] == 1
     assert abs(found.loc[variant, "miou"] - 100 * scores["protocols"]["whole"]["miou"]) < 1e-3
     return found.loc[variant]
@@ -98,12 +100,14 @@ def test_adding_a_block(fresh: Clone) -> None:
     assert found["gflops"] > 0
     assert found["step_ms"] > 0
     file = fresh.path / "contexts/ppm.py"
-    file.write_text(file.read_text() + "\n# another block's file\n")
+    file.write_text(
+        file.read_text(encoding="utf-8") + "\n# another block's file\n", encoding="utf-8"
+    )
     told = fresh.run("dvc", "repro", "train@image_average-0")
     assert "Running stage 'check'" in told
     assert "Running stage 'train@image_average-0'" not in told
     file = fresh.path / "contexts/image_average.py"
-    file.write_text(file.read_text() + "\n# its own\n")
+    file.write_text(file.read_text(encoding="utf-8") + "\n# its own\n", encoding="utf-8")
     told = fresh.run("dvc", "repro", "train@image_average-0")
     assert "Running stage 'train@image_average-0'" in told
 
@@ -123,5 +127,7 @@ def test_adding_a_dataset(fresh: Clone) -> None:
     assert "shapes val: 4 of the published 4 images" in told
     assert (fresh.path / "data/contact-sheet/shapes.png").exists()
     row(fresh, "ablation", "baseline")
-    scores = json.loads((fresh.path / "runs/shapes/baseline-0/scores.json").read_text())
+    scores = json.loads(
+        (fresh.path / "runs/shapes/baseline-0/scores.json").read_text(encoding="utf-8")
+    )
     assert list(scores["protocols"]["whole"]["class_iou"]) == ["ground", "square", "disc"]

@@ -24,7 +24,9 @@ from pipeline.reporting import efficiency as tables
 from tests.conftest import ROOT
 
 SETTINGS = params.load(ROOT / "params.yaml")
-PUBLISHED = yaml.safe_load((ROOT / "reports/published.yaml").read_text())["efficiency"]
+PUBLISHED = yaml.safe_load((ROOT / "reports/published.yaml").read_text(encoding="utf-8"))[
+    "efficiency"
+]
 
 
 def outcome(job: Row) -> Row:

@@ -102,7 +102,7 @@ def test_out_of_memory_says_what_to_lower_and_is_listed(
         "train.micro_batch to 1, or train.augment.crop"
     )
     collect.main()
-    lines = [json.loads(line) for line in collect.RESULTS.read_text().splitlines()]
+    lines = [json.loads(line) for line in collect.RESULTS.read_text(encoding="utf-8").splitlines()]
     told = {"failed": "apnb", "seed": 0, "stage": "train", "reason": str(error.value), "at": 3}
     assert lines == [told]
     changed = settings.active.model_copy(
@@ -113,7 +113,7 @@ def test_out_of_memory_says_what_to_lower_and_is_listed(
     with failures.kept(made.paths, settings, "train"):
         pass
     collect.main()
-    assert collect.RESULTS.read_text() == ""
+    assert collect.RESULTS.read_text(encoding="utf-8") == ""
 
 
 def test_out_of_memory_in_evaluation(
@@ -173,19 +173,19 @@ def test_what_a_killed_writer_left_is_removed_and_never_taken(tmp_path: Path) ->
     gone.wait()
     left = tmp_path / f".{path.name}.{gone.pid}.partial"
     living = tmp_path / f".{path.name}.{os.getppid()}.partial"
-    left.write_text("half")
-    living.write_text("half")
+    left.write_text("half", encoding="utf-8")
+    living.write_text("half", encoding="utf-8")
     with whole_file(path) as partial:
-        partial.write_text("whole")
-    assert path.read_text() == "whole"
+        partial.write_text("whole", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "whole"
     assert sorted(tmp_path.iterdir()) == sorted([living, path])
 
 
 def test_a_folder_is_never_there_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "tables"
     with whole_folder(path) as partial:
-        (partial / "a").write_text("old")
-        (partial / "b").write_text("old")
+        (partial / "a").write_text("old", encoding="utf-8")
+        (partial / "b").write_text("old", encoding="utf-8")
     remove, seen = files.shutil.rmtree, []
 
     def watched(folder: Path, **words: Any) -> None:
@@ -195,7 +195,7 @@ def test_a_folder_is_never_there_in_part(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(files.shutil, "rmtree", watched)
     with whole_folder(path) as partial:
-        (partial / "a").write_text("new")
+        (partial / "a").write_text("new", encoding="utf-8")
     assert [f.name for f in tmp_path.rglob("*")] == ["tables", "a"]
     assert seen
 
@@ -216,13 +216,13 @@ cli.run({what})
 )
 def test_a_disk_that_takes_no_more_is_one_sentence(what: str, name: str, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    (tmp_path / f"a/{name}").write_text("before")
+    (tmp_path / f"a/{name}").write_text("before", encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", SAVES.format(limit=20_000, what=what)],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 1
     assert done.stderr == (
@@ -230,7 +230,7 @@ def test_a_disk_that_takes_no_more_is_one_sentence(what: str, name: str, tmp_pat
         f"and `dvc repro` goes on from here\n"
     )
     assert [f.name for f in (tmp_path / "a").iterdir()] == [name]
-    assert (tmp_path / f"a/{name}").read_text() == "before"
+    assert (tmp_path / f"a/{name}").read_text(encoding="utf-8") == "before"
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
@@ -255,7 +255,7 @@ def test_faults_of_the_disk(
 
 
 def test_a_dvc_command_that_holds_the_lock_is_named(prepared: Clone) -> None:
-    with (prepared.path / ".dvc/tmp/lock").open("r+") as lock:
+    with (prepared.path / ".dvc/tmp/lock").open("r+", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.truncate(0)
         lock.write(" 4711\n")
@@ -265,7 +265,7 @@ def test_a_dvc_command_that_holds_the_lock_is_named(prepared: Clone) -> None:
             cwd=prepared.path,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         assert process.stderr
         assert process.stderr.readline() == (
@@ -300,7 +300,7 @@ def test_saving_and_tracking_keep_to_their_part_of_the_time(
 
 
 def test_the_fingerprint_and_dvc_name_the_same_code() -> None:
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     code = {d for d in stages["train"]["deps"] if d.startswith(("ann", "pipeline"))}
     assert code == {p.as_posix() for p in CODE}
 
@@ -324,7 +324,11 @@ NEUTRAL = {  # imported by a training, and shape no number of it
 def test_all_code_that_a_training_imports_is_in_its_fingerprint() -> None:
     script = "import sys, pipeline.train; print(*[m for m in sys.modules if m[:9] == 'pipeline.'])"
     told = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
     )
     neutral = {f"pipeline.common.{name}" for name in NEUTRAL} | {"pipeline.common"}
     neutral |= {m for m in told.stdout.split() if m.startswith("pipeline.tracking")}

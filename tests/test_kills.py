@@ -79,10 +79,10 @@ def same(folder: Path, expected: dict[str, Any]) -> None:
 def pristine(clone: Clone) -> Clone:
     """The clone without the stages that measure times; its reports/ have what they measured."""
     file = clone.path / "dvc.yaml"
-    settings = yaml.safe_load(file.read_text())
+    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     for stage in MEASURED:
         del settings["stages"][stage]
-    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     for made in ("results.jsonl", "curves.csv", "README.md", "metrics.json", "index.html"):
         (clone.path / "reports" / made).unlink(missing_ok=True)
     for made in ("tables", "pictures"):
@@ -116,7 +116,7 @@ def undisturbed(pristine: Clone, copied: Callable[[], Clone]) -> tuple[dict[str,
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of stages that start warm and may die."""
     folder = tmp_path_factory.mktemp("dying")
-    (folder / "sitecustomize.py").write_text(DYING)
+    (folder / "sitecustomize.py").write_text(DYING, encoding="utf-8")
     kept = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(folder)  # for the warm process, too
     try:
@@ -147,7 +147,11 @@ def test_a_stage_killed_at_its_files_leaves_nothing_half_written(
             environment["ANN_TEST_KILL_AT"] = str(at)
         command = [sys.executable, "-m", f"pipeline.{words[0]}", *words[1:]]
         done = subprocess.run(
-            command, cwd=clone.path, env=environment, capture_output=True, text=True
+            command,
+            cwd=clone.path,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
         )
         assert done.returncode in (0, 128 + signal.SIGKILL), done.stderr
         return done.returncode
@@ -171,7 +175,7 @@ def start(clone: Clone, *command: str) -> subprocess.Popen[bytes]:
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": programs, "ANN_SAVE_SECONDS": "0"}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    with told_by(clone).open("w") as file:
+    with told_by(clone).open("w", encoding="utf-8") as file:
         return subprocess.Popen(
             command,
             cwd=clone.path,
@@ -230,7 +234,7 @@ def test_a_pipeline_killed_at_any_moment_ends_as_one_that_was_not(
                 status = process.wait(timeout=seconds * draws.uniform(0, 0.3))
             except subprocess.TimeoutExpired:
                 break
-            assert status == 0, told_by(clone).read_text()
+            assert status == 0, told_by(clone).read_text(encoding="utf-8")
             same(clone.path, expected)
             clone = copied()
             process = start(clone, *command)

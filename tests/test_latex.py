@@ -39,14 +39,14 @@ def test_a_paper_with_every_table_and_figure_compiles(reports: Path, tmp_path: P
         held = rf"\centering\includegraphics[width=.7\textwidth]{{{figure}}}\caption{{A figure.}}"
         parts.append(rf"\begin{{figure}}[p]{held}\end{{figure}}\clearpage")
     document = tmp_path / "paper.tex"
-    document.write_text(PREAMBLE + "\n".join(parts) + "\n\\end{document}\n")
+    document.write_text(PREAMBLE + "\n".join(parts) + "\n\\end{document}\n", encoding="utf-8")
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", document.name],
         cwd=tmp_path,
         capture_output=True,
-        text=True,
         errors="replace",
         timeout=120,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stdout[-2000:]
     pages = re.search(r"Output written on paper.pdf \((\d+) pages", done.stdout)

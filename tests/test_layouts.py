@@ -204,7 +204,7 @@ def test_a_checkpoint_is_scored_told_of_and_exported(
     labels = np.stack([s.label for s in samples])
     expected = np.zeros((4, 4), int)
     np.add.at(expected, (labels, full.argmax(dim=1).numpy()), 1)
-    scores = json.loads(Path("runs/embedded/released/scores.json").read_text())
+    scores = json.loads(Path("runs/embedded/released/scores.json").read_text(encoding="utf-8"))
     scores = scores["protocols"]["whole"]
     assert np.abs(np.array(scores["confusion"]) - expected).sum() < 1e-3 * labels.size
     assert len(np.unique(full.argmax(dim=1))) > 1  # or else any network would do
@@ -217,7 +217,7 @@ def test_a_checkpoint_is_scored_told_of_and_exported(
     assert row["file"] == file_digest(file)[:12]
     assert row["miou"] == pytest.approx(100 * scores["miou"], abs=1e-3)
     assert pd.isna(row["published"])  # drawn scenes are not Cityscapes
-    page = Path("reports/README.md").read_text()
+    page = Path("reports/README.md").read_text(encoding="utf-8")
     assert "## Imported" in page
     assert "not comparable with published numbers" in page
     assert pd.read_csv("reports/tables/ablation.csv")["n"].tolist() == [0, 0, 0]

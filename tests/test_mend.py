@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,14 +22,14 @@ CUT = WHOLE[:-30]
 
 
 def test_of_what_dvc_was_killed_writing_only_what_it_takes_is_left(tmp_path: Path) -> None:
-    lines = (ROOT / "dvc.lock").read_text().splitlines(keepends=True)
+    lines = (ROOT / "dvc.lock").read_text(encoding="utf-8").splitlines(keepends=True)
     text = "".join(lines[:70])
     file = tmp_path / "dvc.lock"
     kept = 0
     for cut in range(len(text)):
         if is_whole_lock(text[:cut]):
             kept += 1
-            file.write_text(text[:cut])
+            file.write_text(text[:cut], encoding="utf-8")
             Lockfile.validate(load_yaml(str(file)))
     assert 0 < kept < len(text) / 20  # most are seen
     assert is_whole_lock("".join(lines))
@@ -52,10 +53,12 @@ def repository(tmp_path: Path) -> Clone:
     (tmp_path / "pipeline").symlink_to(ROOT / "pipeline")
     clone.run("git", "init", "--quiet")
     clone.run("dvc", "init", "--quiet")
-    (tmp_path / "dvc.yaml").write_text("stages:\n  check:\n    cmd: python -m pipeline.check\n")
-    (tmp_path / "dvc.lock").write_text(WHOLE)
+    (tmp_path / "dvc.yaml").write_text(
+        "stages:\n  check:\n    cmd: python -m pipeline.check\n", encoding="utf-8"
+    )
+    (tmp_path / "dvc.lock").write_text(WHOLE, encoding="utf-8")
     clone.commit()
-    (tmp_path / "dvc.lock").write_text(CUT)
+    (tmp_path / "dvc.lock").write_text(CUT, encoding="utf-8")
     return clone
 
 
@@ -63,12 +66,73 @@ def test_plain_dvc_goes_on_with_the_committed_lock(repository: Clone) -> None:
     lock = repository.path / "dvc.lock"
     refused = repository.run("python", "-m", "dvc", "status", ok=False)
     assert "dvc.lock' validation failed" in refused
-    (repository.path / ".dvc/tmp/rwlock").write_text('{"read": {"x"')
+    (repository.path / ".dvc/tmp/rwlock").write_text('{"read": {"x"', encoding="utf-8")
     told = repository.run("sh", str(ROOT / ".dvc/dvc.sh"), "status")
     assert "dvc.lock was cut off by a kill" in told
-    assert lock.read_text() == WHOLE
-    assert is_whole_rwlock((repository.path / ".dvc/tmp/rwlock").read_text())
+    assert lock.read_text(encoding="utf-8") == WHOLE
+    assert is_whole_rwlock((repository.path / ".dvc/tmp/rwlock").read_text(encoding="utf-8"))
     assert "cut off" not in repository.run("sh", str(ROOT / ".dvc/dvc.sh"), "status")
+
+
+def programs(folder: Path, **scripts: str) -> str:
+    """A folder of shell scripts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        (folder / name).chmod(0o755)
+    return str(folder)
+
+
+def bare(repository: Clone, folder: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as cron would, with a Python in PATH that has no packages."""
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(repository.path)}
+    return subprocess.run(
+        command,
+        cwd=repository.path,
+        env=environment,
+        capture_output=True,
+        timeout=60,
+        encoding="utf-8",
+    )
+
+
+ANOTHER = f'exec "{sys.executable}" -I -S "$@"'  # without the environment's packages
+
+
+def test_dvc_runs_the_environments_python_that_is_not_active(repository: Clone) -> None:
+    venv, stage = repository.path / ".venv/bin", repository.path / "dvc.yaml"
+    programs(venv, python=f'exec "{sys.executable}" "$@"')
+    (venv / "dvc").write_bytes((ROOT / ".dvc/dvc.sh").read_bytes())
+    (venv / "dvc").chmod(0o755)
+    (repository.path / "elsewhere").symlink_to(venv / "dvc")  # as people put it into ~/bin
+    (repository.path / "dvc.lock").write_text(WHOLE, encoding="utf-8")
+    which = "import psutil, os; print('it is', os.environ['PATH'].split(':')[0])"
+    stage.write_text(f'stages:\n  check:\n    cmd: python -c "{which}"\n', encoding="utf-8")
+    another = programs(repository.path / "other", python=ANOTHER)
+    for command in (".venv/bin/dvc", str(venv / "dvc"), "./elsewhere"):
+        done = bare(repository, another, command, "repro", "--force", "check")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"it is {venv}" in done.stdout
+        assert "mend" not in done.stderr  # which ran with the same Python
+
+
+def test_a_stage_leaves_a_python_without_packages(repository: Clone) -> None:
+    """As where DVC is started by `python -m dvc` and finds another Python in PATH."""
+    another = programs(repository.path / "other", python=f'exec "{sys.executable}" -S "$@"')
+    (repository.path / "pipeline").unlink()
+    shutil.copytree(ROOT / "pipeline", repository.path / "pipeline")
+    (repository.path / "dvc.lock").write_text(WHOLE, encoding="utf-8")
+    done = bare(repository, another, "python", "-m", "pipeline.mend")
+    assert done.returncode == 1
+    assert "lacks the package dvc; run `make setup`" in done.stderr
+    assert "Traceback" not in done.stderr
+    programs(repository.path / ".venv/bin", python=f'exec "{another}/python" "$@"')
+    done = bare(repository, another, "python", "-m", "pipeline.mend")
+    assert done.returncode == 1  # not for ever
+    assert "lacks the package dvc" in done.stderr
+    programs(repository.path / ".venv/bin", python=f'echo took it; exec "{sys.executable}" "$@"')
+    done = bare(repository, another, "python", "-m", "pipeline.mend")
+    assert (done.returncode, done.stdout) == (0, "took it\n"), done.stderr
 
 
 def test_without_a_committed_lock_there_is_none(repository: Clone) -> None:
@@ -80,11 +144,11 @@ def test_without_a_committed_lock_there_is_none(repository: Clone) -> None:
 
 def test_what_dvc_is_writing_and_what_git_left_is_not_touched(repository: Clone) -> None:
     lock = repository.path / "dvc.lock"
-    with (repository.path / HELD).open("a") as held:
+    with (repository.path / HELD).open("a", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         repository.run("python", "-m", "pipeline.mend")
-        assert lock.read_text() == CUT
+        assert lock.read_text(encoding="utf-8") == CUT
     conflict = WHOLE + "<<<<<<< ours\n  a:\n=======\n  b:\n>>>>>>> theirs\n"
-    lock.write_text(conflict)
+    lock.write_text(conflict, encoding="utf-8")
     repository.run("python", "-m", "pipeline.mend")
-    assert lock.read_text() == conflict
+    assert lock.read_text(encoding="utf-8") == conflict

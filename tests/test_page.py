@@ -43,7 +43,7 @@ class Elements(HTMLParser):
 
 
 def test_the_page_is_one_file_with_every_figure_and_picture(reports: Path) -> None:
-    text = (reports / "index.html").read_text()
+    text = (reports / "index.html").read_text(encoding="utf-8")
     assert len(text.encode()) < 5e6
     elements = Elements(text).found
     images = [given for tag, given in elements if tag == "img"]
@@ -57,13 +57,13 @@ def test_the_page_is_one_file_with_every_figure_and_picture(reports: Path) -> No
     for figure in WORDS.values():
         for name, (alternative, _) in figure.items():
             assert alternative in shown
-            assert "currentColor" in (reports / f"figures/{name}.svg").read_text()
+            assert "currentColor" in (reports / f"figures/{name}.svg").read_text(encoding="utf-8")
             assert (reports / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
             assert len(pd.read_csv(reports / f"figures/{name}.csv"))
     assert len(images) == sum(map(len, WORDS.values())) + 15 + (1 + 5 + 5) + 1
     size = sum(file.stat().st_size for file in reports.glob("pictures/*"))
     assert size < 1.5e6
-    page = (reports / "README.md").read_text()
+    page = (reports / "README.md").read_text(encoding="utf-8")
     for picture in re.findall(r"\]\(((?:figures|pictures)/[^)]*)\)", page):
         assert (reports / picture).exists()
 
@@ -85,10 +85,10 @@ def test_a_report_of_nothing_says_what_is_missing_and_how_to_make_it(tmp_path: P
     shutil.rmtree(root / "reports/efficiency")
     for name in ("networks.json", "curves.csv"):
         (root / "reports" / name).unlink()
-    (root / "reports/results.jsonl").write_text("")
+    (root / "reports/results.jsonl").write_text("", encoding="utf-8")
     with contextlib.chdir(root):
         report.main()
-        text = (root / "reports/index.html").read_text()
+        text = (root / "reports/index.html").read_text(encoding="utf-8")
         assert "There are none yet: <code>dvc repro -s pictures report</code>" in text
         assert text.count("Not drawn from these results yet") == sum(map(len, WORDS.values()))
         assert "<img" not in text
@@ -96,13 +96,13 @@ def test_a_report_of_nothing_says_what_is_missing_and_how_to_make_it(tmp_path: P
 
         figures.main()  # of no result
         pictures.main()  # of no network
-        about = json.loads(Path("reports/pictures/pictures.json").read_text())
+        about = json.loads(Path("reports/pictures/pictures.json").read_text(encoding="utf-8"))
         assert about["rows"] == []
         assert about["missing"][0].startswith(
             "baseline-0 is not trained: `dvc repro evaluate@baseline-0`, then"
         )
         report.main()
-        text = (root / "reports/index.html").read_text()
+        text = (root / "reports/index.html").read_text(encoding="utf-8")
         assert "Left out: baseline-0 is not trained: <code>dvc repro evaluate@baseline-0" in text
         assert text.count("Not drawn yet") == sum(map(len, WORDS.values()))
 
@@ -110,13 +110,15 @@ def test_a_report_of_nothing_says_what_is_missing_and_how_to_make_it(tmp_path: P
 def test_what_was_made_of_other_results_is_not_shown(reports: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     shutil.copytree(reports.parent, root, ignore=shutil.ignore_patterns("data"))
-    lines = (root / "reports/results.jsonl").read_text().splitlines()
+    lines = (root / "reports/results.jsonl").read_text(encoding="utf-8").splitlines()
     record = json.loads(lines[0])["record"]
     changed = lines[0].replace(record["weights_sha256"], "0" * 64)
-    (root / "reports/results.jsonl").write_text("\n".join([changed, *lines[1:]]) + "\n")
+    (root / "reports/results.jsonl").write_text(
+        "\n".join([changed, *lines[1:]]) + "\n", encoding="utf-8"
+    )
     with contextlib.chdir(root):
         report.main()
-    text = (root / "reports/index.html").read_text()
+    text = (root / "reports/index.html").read_text(encoding="utf-8")
     assert text.count("Not drawn from these results yet") == sum(map(len, WORDS.values()))
     assert "are of other networks than the tables: <code>dvc repro -s pictures report" in text
     assert "<img" not in text
@@ -131,7 +133,7 @@ def test_pictures_are_chosen_by_the_rule_and_the_same_again(tmp_path: Path) -> N
         before = [f.read_bytes() for f in files]
         pictures.main()
         assert [f.read_bytes() for f in sorted(Path("reports/pictures").iterdir())] == before
-        about = json.loads(Path("reports/pictures/pictures.json").read_text())
+        about = json.loads(Path("reports/pictures/pictures.json").read_text(encoding="utf-8"))
         mious = [row["miou"]["ann"] for row in about["rows"]]
         assert mious == sorted(mious, reverse=True)
         assert [a["variant"] for a in about["attention"]] == ["apnb"]

@@ -51,10 +51,12 @@ def test_one_command_makes_everything(clone: Clone) -> None:
     assert table["variant"].tolist() == list(VARIANTS)
     assert table["n"].tolist() == [1] * 3
     for name, miou in zip(table["variant"], table["miou"], strict=True):
-        scores = json.loads((clone.path / f"runs/embedded/{name}-0/scores.json").read_text())
+        scores = json.loads(
+            (clone.path / f"runs/embedded/{name}-0/scores.json").read_text(encoding="utf-8")
+        )
         assert abs(100 * scores["protocols"]["whole"]["miou"] - miou) < 1e-3
         assert scores["images"] == 4
-    lines = (clone.path / "reports/results.jsonl").read_text().splitlines()
+    lines = (clone.path / "reports/results.jsonl").read_text(encoding="utf-8").splitlines()
     for line in map(json.loads, lines):
         weights = (clone.path / f"weights/embedded/{line['variant']}-0.safetensors").read_bytes()
         assert line["record"]["weights_sha256"] == hashlib.sha256(weights).hexdigest()
@@ -65,10 +67,10 @@ def test_one_command_makes_everything(clone: Clone) -> None:
         curve = pd.read_csv(clone.path / f"runs/embedded/{name}-0/curve.csv", dtype=str)
         assert rows["loss"].tolist() == curve["loss"].tolist()  # to the last digit
     assert losses["iteration"].tolist() == [str(i + 1) for i in range(6)] * 3
-    page = (clone.path / "reports/README.md").read_text()
+    page = (clone.path / "reports/README.md").read_text(encoding="utf-8")
     assert "not comparable with the paper's" in page
     assert "75.8†" in page
-    latex = (clone.path / "reports/tables/ablation.tex").read_text()
+    latex = (clone.path / "reports/tables/ablation.tex").read_text(encoding="utf-8")
     assert r"75.8$^\dagger$" in latex
     costs = pd.read_csv(clone.path / "reports/tables/efficiency.csv")
     assert costs["block"].unique().tolist() == ["nb", "apnb", "fnb", "afnb"]
@@ -78,8 +80,10 @@ def test_one_command_makes_everything(clone: Clone) -> None:
     assert (networks["parameters"].diff().iloc[1:] > 0).all()
     assert (networks["trained_to_predicted"] > 0).all()
     for figure in ("operation-times", "cost-against-positions"):
-        assert "APNB, " in (clone.path / f"reports/figures/{figure}.svg").read_text()
-    plan = (clone.path / "reports/plan.md").read_text()
+        assert "APNB, " in (clone.path / f"reports/figures/{figure}.svg").read_text(
+            encoding="utf-8"
+        )
+    plan = (clone.path / "reports/plan.md").read_text(encoding="utf-8")
     assert re.search(r"\| embedded +\| 3 +\| 3 ", plan)
     comparison = pd.read_csv(clone.path / "reports/tables/cityscapes.csv").set_index("method")
     assert comparison.loc["ann", "n"] == 0  # the drawn scenes are not Cityscapes
@@ -95,7 +99,7 @@ def test_what_git_keeps_renders_the_reports_without_data_or_weights(
     left_out = ignore_patterns("data", "runs", "weights", "cache", "mlflow.db*")
     bare = Clone(copytree(clone.path, tmp_path / "bare", ignore=left_out))
     before = {f: f.read_bytes() for f in bare.path.rglob("reports/**/*") if f.is_file()}
-    (bare.path / "pipeline/reporting/__init__.py").write_text('"""Changed."""\n')
+    (bare.path / "pipeline/reporting/__init__.py").write_text('"""Changed."""\n', encoding="utf-8")
     told = bare.run("dvc", "repro", "--allow-missing")
     assert stages_run(told) == {"report"}
     assert {f: f.read_bytes() for f in before} == before
@@ -114,7 +118,7 @@ def test_curves_are_thinned_evenly_and_end_with_the_last_row(
 ) -> None:
     curve = tmp_path / "curve.csv"
     rows = [f"{i + 1},0.1,{1 / (i + 1)!r}" for i in range(count)]
-    curve.write_text("\n".join(["iteration,lr,loss", *rows]))
+    curve.write_text("\n".join(["iteration,lr,loss", *rows]), encoding="utf-8")
     found = list(thinned(curve))
     assert len(found) == kept
     assert found[-1] == (count, repr(1 / count))
@@ -127,7 +131,7 @@ def mlflow_runs(clone: Clone) -> pd.DataFrame:
         "mlflow.search_runs(experiment_names=['ann']).to_json('runs.json', orient='records')"
     )
     clone.run("python", "-c", script)
-    return pd.DataFrame(json.loads((clone.path / "runs.json").read_text()))
+    return pd.DataFrame(json.loads((clone.path / "runs.json").read_text(encoding="utf-8")))
 
 
 def test_mlflow_shows_parents_and_children_and_survives_its_loss(clone: Clone) -> None:
@@ -152,7 +156,7 @@ def test_mlflow_shows_parents_and_children_and_survives_its_loss(clone: Clone) -
         assert set(children["tags.mlflow.parentRunId"]) == set(parents["run_id"])
         for _, run in children.iterrows():
             scores = clone.path / f"runs/embedded/{run['tags.variant']}-0/scores.json"
-            told = json.loads(scores.read_text())["protocols"]["whole"]
+            told = json.loads(scores.read_text(encoding="utf-8"))["protocols"]["whole"]
             assert abs(run["metrics.miou"] - told["miou"]) < 1e-9
             assert run["params.train.iterations"] == "6"
             assert run["tags.dvc.stage"] == f"train@{run['tags.variant']}-0"
@@ -214,7 +218,7 @@ def test_an_experiment_by_dvc(clone: Clone) -> None:
 
 
 def test_mistakes_are_one_sentence_before_any_work(clone: Clone, tmp_path: Path) -> None:
-    kept = (clone.path / "params.yaml").read_text()
+    kept = (clone.path / "params.yaml").read_text(encoding="utf-8")
     before = {f: f.stat().st_mtime_ns for f in clone.path.rglob("runs/**/*")}
     for old, new, sentence in (
         ("profile: embedded", "profile: nowhere", "profile is 'nowhere'; allowed are embedded"),
@@ -226,25 +230,25 @@ def test_mistakes_are_one_sentence_before_any_work(clone: Clone, tmp_path: Path)
             told = clone.run(*command, ok=False)
             assert sentence in told, told
             assert "Traceback" not in told
-        (clone.path / "params.yaml").write_text(kept)
+        (clone.path / "params.yaml").write_text(kept, encoding="utf-8")
     assert {f: f.stat().st_mtime_ns for f in clone.path.rglob("runs/**/*")} == before
     told = clone.run("python", "-m", "pipeline.train", "apnb", "9", ok=False)
     assert told.splitlines()[-1] == "error: seed is '9'; allowed are 0"
 
 
 def test_runs_that_fail_are_told(clone: Clone) -> None:
-    kept = (clone.path / "params.yaml").read_text()
+    kept = (clone.path / "params.yaml").read_text(encoding="utf-8")
     clone.edit("lr: 0.005", "lr: 1.0e+30")
     told = clone.run("python", "-m", "pipeline", ok=False)
     for variant in VARIANTS:
         assert f"{variant}-0 failed, see logs: " in told
     assert told.splitlines()[-1] == "error: 3 of 3 runs failed; all others are kept"
     assert "Traceback" not in told
-    logs = "".join(f.read_text() for f in clone.path.glob("logs/*.log"))
+    logs = "".join(f.read_text(encoding="utf-8") for f in clone.path.glob("logs/*.log"))
     assert "the loss is" in logs
     assert "Traceback" not in logs
     results = clone.path / "reports/results.jsonl"
-    failed = [json.loads(line) for line in results.read_text().splitlines()]
+    failed = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
     assert [(f["failed"], f["seed"], f["stage"]) for f in failed] == [
         (v, 0, "train") for v in VARIANTS
     ]
@@ -254,9 +258,9 @@ def test_runs_that_fail_are_told(clone: Clone) -> None:
         )
     table = pd.read_csv(clone.path / "reports/tables/ablation.csv")
     assert table["n"].tolist() == [0] * 3
-    (clone.path / "params.yaml").write_text(kept)
+    (clone.path / "params.yaml").write_text(kept, encoding="utf-8")
     clone.run("python", "-m", "pipeline.collect")
-    assert "failed" not in results.read_text()  # with these settings nothing did
+    assert "failed" not in results.read_text(encoding="utf-8")  # with these settings nothing did
 
 
 def test_real_images_run_through_the_same_pipeline(clone: Clone, tmp_path: Path) -> None:
@@ -274,7 +278,7 @@ def test_real_images_run_through_the_same_pipeline(clone: Clone, tmp_path: Path)
     clone.run("dvc", "repro", "--single-item", "collect", "report")
     table = pd.read_csv(clone.path / "reports/tables/ablation.csv").set_index("variant")
     assert table["n"].to_dict() == {"baseline": 0, "apnb": 0, "ann": 1}  # said, not invented
-    scores = json.loads((clone.path / "runs/camvid/ann-0/scores.json").read_text())
+    scores = json.loads((clone.path / "runs/camvid/ann-0/scores.json").read_text(encoding="utf-8"))
     labelled = sum(
         int((np.asarray(Image.open(f)) != 11).sum()) for f in folder.glob("valannot/*.png")
     )

@@ -83,7 +83,7 @@ def test_labels_overlays_and_attention_of_a_folder(
             picture = Image.open(f"out/attention/{name}-{block}.png")
             assert picture.size == (5 * pixels.shape[1] + 4 * 4, len(pixels))  # 4 grids, 1 map
     assert len(seen) > 3
-    assert json.loads(Path("out/classes.json").read_text())["18"] == "bicycle"
+    assert json.loads(Path("out/classes.json").read_text(encoding="utf-8"))["18"] == "bicycle"
     files = [f for f in Path("out").rglob("*") if f.is_file()]
     before = [f.read_bytes() for f in files]
     run(monkeypatch, WEIGHTS, "own", "--out", "out", "--attention", "--protocol", "sliding")
@@ -128,7 +128,7 @@ def test_what_cannot_be_predicted_is_refused_in_a_sentence(
     image(Path("own2/a.jpg"))
     image(Path("own2/a.png"))
     Path("empty").mkdir()
-    Path("text.png").write_text("not pixels")
+    Path("text.png").write_text("not pixels", encoding="utf-8")
     damaged = Path("damaged.png")
     damaged.write_bytes(Path("own/a.png").read_bytes()[:9000])
     start = f"{WEIGHTS} own/a.png --out out"

@@ -106,9 +106,11 @@ def test_the_counts_are_told_beside_the_published_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     camvid(tmp_path / "data")
-    text = (ROOT / "params.yaml").read_text()
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     text = text.replace("profile: embedded ", "profile: camvid ")
-    (tmp_path / "params.yaml").write_text(text.replace("dir: data/embedded", "dir: data"))
+    (tmp_path / "params.yaml").write_text(
+        text.replace("dir: data/embedded", "dir: data"), encoding="utf-8"
+    )
     monkeypatch.chdir(tmp_path)
     stage.main()
     told = capsys.readouterr().out

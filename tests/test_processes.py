@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from torch import nn
 
 from ann import FORMS, BlockOptions, NonLocalBlock, Sampler
 from ann.sync_norm import synchronised
-from pipeline.common import processes, yaml_file
+from pipeline.__main__ import usable_gpus
+from pipeline.common import gpus, processes, yaml_file
 from pipeline.common.cli import InputError
 from pipeline.inputs.loader import Numbered, batches
 from pipeline.training.state import Training
@@ -51,7 +53,7 @@ def slurm_step(clone: Clone, *words: str) -> list[str]:
             | {"MASTER_PORT": step_port},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
         )
         for step_port in [free_port()]
         for rank in ("0", "1")
@@ -66,7 +68,7 @@ def results(clone: Clone) -> tuple[Any, ...]:
     return (
         pd.read_csv(folder / "curve.csv")["loss"].to_numpy(),
         load_file(clone.path / "weights/embedded/ann-0.safetensors"),
-        json.loads((folder / "scores.json").read_text()),
+        json.loads((folder / "scores.json").read_text(encoding="utf-8")),
     )
 
 
@@ -202,10 +204,165 @@ def test_both_forms_of_a_block_with_batch_norm_over_processes(
                 torch.testing.assert_close(buffers[name], buffer)
 
 
+STEP = {"STEP_ID": "0", "STEP_NUM_TASKS": "2", "NTASKS": "2", "PROCID": "0", "LOCALID": "0"}
+
+
+def set_slurm(monkeypatch: pytest.MonkeyPatch, **changes: str | None) -> None:
+    for name, value in {**STEP, **changes}.items():
+        if value is not None:
+            monkeypatch.setenv(f"SLURM_{name}", value)
+
+
 def test_a_batch_script_of_slurm_is_not_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("SLURM_NTASKS", "3"), ("SLURM_NNODES", "2"), ("SLURM_JOB_NAME", "ann")):
         monkeypatch.setenv(name, value)
-    assert processes._place()[:2] == (1, 1)  # what it starts itself is one process
+    assert processes._place() is None  # what it starts itself is one process
     monkeypatch.setenv("SLURM_STEP_ID", "0")
+    monkeypatch.setenv("SLURM_PROCID", "0")
     with pytest.raises(InputError, match="SLURM_NTASKS is 3; allowed are multiples of the 2 nodes"):
         processes._place()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"STEP_NUM_TASKS": "1"},  # of two in the job
+        {"STEP_ID": "4294967290"},  # salloc's interactive step
+        {"STEP_ID": ""},
+        {"STEP_NUM_TASKS": "", "NTASKS": ""},
+        {"JOB_NAME": "bash"},
+        {"JOB_NAME": "interactive", "STEP_NUM_TASKS": None},
+        {"PTY_PORT": "40000"},
+    ],
+)
+def test_a_session_of_slurm_runs_one_process(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | None]
+) -> None:
+    set_slurm(monkeypatch, **changes)
+    assert processes._place() is None
+    assert processes.launch().world_size == 1  # and does not wait
+
+
+def test_a_step_started_in_a_session_is_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It inherits the session's variables; only its parent tells it from the shell."""
+    set_slurm(monkeypatch, JOB_NAME="interactive", PTY_PORT="40000")
+    monkeypatch.setattr(processes, "_started_as_task", lambda: True)
+    first = processes._place()
+    monkeypatch.setattr(processes, "_started_as_task", lambda: False)
+    monkeypatch.setenv("SLURM_PROCID", "1")  # which no shell has
+    second = processes._place()
+    assert first is not None
+    assert second is not None
+    assert (first.rank, second.rank, second.world_size) == (0, 1, 2)
+
+
+def test_a_step_has_its_own_size_nodes_and_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = {"NTASKS": "8", "NTASKS_PER_NODE": "4", "NNODES": "2", "JOB_ID": "4711"}
+    step = {"STEP_ID": "1", "STEP_NUM_NODES": "1", "NODELIST": "a[1-2]", "STEP_NODELIST": "a2"}
+    set_slurm(monkeypatch, **job, **step)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    one = processes._place()
+    assert one is not None
+    assert (one.world_size, one.address) == (2, "a2")
+    monkeypatch.setenv("SLURM_STEP_ID", "2")
+    other = processes._place()
+    assert other is not None
+    assert other.port != one.port  # both may run at once, on one machine
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"SLURM_STEP_NUM_TASKS": "two"}, "SLURM_STEP_NUM_TASKS is 'two'; allowed are whole"),
+        ({"SLURM_PROCID": ""}, "SLURM_PROCID is not set to a number"),
+        ({"SLURM_PROCID": "2"}, "SLURM_PROCID is 2; allowed are numbers below 2"),
+        ({"SLURM_LOCALID": "-1"}, "SLURM_LOCALID is '-1'; allowed are whole numbers"),
+        ({"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": ""}, "WORLD_SIZE is not set"),
+        ({"TORCHELASTIC_RUN_ID": "x", "RANK": "", "WORLD_SIZE": "2"}, "RANK is not set"),
+    ],
+)
+def test_variables_that_are_no_numbers_are_named(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], told: str
+) -> None:
+    set_slurm(monkeypatch)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=told):
+        processes.launch()
+
+
+def test_ranks_that_an_older_shell_left_are_not_read(tmp_path: Path) -> None:
+    stale = {"RANK": "", "LOCAL_RANK": "x", "WORLD_SIZE": "2", "SLURM_PROCID": ""}
+    code = "from pipeline.common.processes import launch; print(launch().world_size)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | stale,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.stdout == "1\n", done.stderr
+
+
+@pytest.mark.parametrize(("visible", "expected"), [(1, [0, 0, 0]), (2, [0, 1, 0]), (4, [0, 1, 2])])
+def test_a_process_takes_a_gpu_that_it_sees(
+    monkeypatch: pytest.MonkeyPatch, visible: int, expected: list[int]
+) -> None:
+    """One of its own, as by --gpus-per-task=1, or one of all of its machine."""
+    monkeypatch.setattr(processes, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
+    for local_rank, index in enumerate(expected):
+        place = processes.Place(local_rank, 3, local_rank, "127.0.0.1", 1)
+        devices = processes._strategy(place).parallel_devices
+        assert devices is not None
+        assert devices[local_rank] == torch.device("cuda", index)
+
+
+def test_processes_that_cannot_meet_are_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "PATIENCE", timedelta(seconds=1))
+    set_slurm(monkeypatch, NODELIST="127.0.0.1")
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    os.environ["MASTER_PORT"] = free_port()
+    with pytest.raises(InputError, match=r"process 0 of 2 found no connection to the others"):
+        processes.launch()
+    place = processes.Place(1, 2, 1, "127.0.0.1", 1)
+    error = "NCCL error: ncclInvalidUsage\nLast error:\nDuplicate GPU detected : rank 1 and rank 0"
+    assert "shares its GPU with another" in processes._explain(place, error)
+
+
+def nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Put a program first in PATH that lists these GPUs."""
+    lines = [f"GPU {i}: {name} (UUID: GPU-{i})" for i, name in enumerate(names)]
+    program = folder / "nvidia-smi"
+    program.write_text("#!/bin/sh\ncat <<'E'\n" + "\n".join(lines) + "\nE\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def test_gpus_are_counted_by_lines_and_as_cuda_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    nvidia_smi(tmp_path, monkeypatch, "NVIDIA GeForce RTX 3080 Laptop GPU", "MIG GPU")
+    assert gpus.names() == ["0", "1"]
+    for visible, expected in (("", []), ("2, 0", ["2", "0"]), ("3,-1,1", ["3"]), ("-1", [])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert gpus.names() == expected
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch can use the GPU of this machine")
+def test_a_gpu_that_pytorch_cannot_use_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    nvidia_smi(tmp_path, monkeypatch, "NVIDIA Null")
+    gpus._tell_unusable.cache_clear()
+    told = "the machine has 1 GPU, but PyTorch can use 0 and takes the CPU"
+    assert [gpus.device().type for _ in range(2)] == ["cpu", "cpu"]
+    assert capsys.readouterr().err.count(told) == 1
+    assert usable_gpus() == 0
+    assert capsys.readouterr().err.count(told) == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # asked for
+    gpus._tell_unusable.cache_clear()
+    assert gpus.device().type == "cpu"
+    assert not capsys.readouterr().err

@@ -68,7 +68,7 @@ def test_from_the_published_files_to_the_tables(
     run(report.main)
 
     dataset = DATASETS[name]
-    scores = json.loads(Path(f"runs/{name}/ann-0/scores.json").read_text())
+    scores = json.loads(Path(f"runs/{name}/ann-0/scores.json").read_text(encoding="utf-8"))
     assert list(scores["protocols"]) == ["whole", "sliding", "multi_scale"]
     pixels = {sum(map(sum, p["confusion"])) for p in scores["protocols"].values()}
     assert len(pixels) == 1  # the same labels are scored by each
@@ -79,6 +79,6 @@ def test_from_the_published_files_to_the_tables(
         assert ("category_miou" in found) == (name == "cityscapes")
     assert pd.read_csv("reports/tables/ablation.csv").set_index("variant").loc["ann", "n"] == 1
     if name != "camvid":  # which the paper has no table of
-        rows = Path(f"reports/tables/{name}.md").read_text()
+        rows = Path(f"reports/tables/{name}.md").read_text(encoding="utf-8")
         ours = f"{100 * scores['protocols']['multi_scale']['miou']:.1f}"
         assert any(ours in line for line in rows.splitlines() if "ann" in line.lower())

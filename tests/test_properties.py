@@ -25,7 +25,7 @@ from pipeline.datasets.reading import read
 from tests.conftest import ROOT
 from tests.trees import TREES
 
-TEXT = (ROOT / "params.yaml").read_text()
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 GOOD = yaml_file.read(ROOT / "params.yaml")
 FIXED: dict[str, Any] = {  # the same examples in each run, on a busy machine, too
     "derandomize": True,

@@ -12,7 +12,7 @@ from pipeline.reporting.results import Result, Results, mean, spread
 from tests.conftest import ROOT
 
 SETTINGS = params.load(ROOT / "params.yaml")
-PUBLISHED = yaml.safe_load((ROOT / "reports/published.yaml").read_text())
+PUBLISHED = yaml.safe_load((ROOT / "reports/published.yaml").read_text(encoding="utf-8"))
 
 
 def scored(scores: dict[str, Any]) -> dict[str, Any]:
@@ -93,10 +93,10 @@ def test_a_table_in_three_forms(tmp_path: Path) -> None:
     measured = results(baseline=[45.6, 44.6, 46.0], ann=[69.2, 67.5, 66.1], nb=[70.0])
     frame = tables.ablation(SETTINGS, measured, PUBLISHED)
     tables.write(frame, tmp_path / "ablation", "Notes.", provenance.origin([]))
-    markdown = " ".join((tmp_path / "ablation.md").read_text().split())
+    markdown = " ".join((tmp_path / "ablation.md").read_text(encoding="utf-8").split())
     assert "45.4 ± 0.7 | 44.6 to 46.0 " in markdown
     assert "+22.2 (+20.1 to +23.6) | 79.9† | +4.1 |" in markdown  # on equal seeds
-    text = (tmp_path / "ablation.tex").read_text()
+    text = (tmp_path / "ablation.tex").read_text(encoding="utf-8")
     assert text.startswith("% Provenance: no run")
     assert r"\toprule" in text
     assert r"45.4 $\pm$ 0.7" in text

@@ -49,7 +49,11 @@ def unsafe(source: str) -> Iterator[str]:
 
 def test_no_module_executes_what_it_reads() -> None:
     assert len(SOURCES) > 80
-    assert {f.name: list(unsafe(f.read_text())) for f in SOURCES if [*unsafe(f.read_text())]} == {}
+    assert {
+        f.name: list(unsafe(f.read_text(encoding="utf-8")))
+        for f in SOURCES
+        if [*unsafe(f.read_text(encoding="utf-8"))]
+    } == {}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,9 @@ def test_the_search_finds_what_it_is_for(line: str) -> None:
 
 def test_no_reader_of_params_runs_its_tags(tmp_path: Path) -> None:
     file, mark = tmp_path / "params.yaml", tmp_path / "executed"
-    file.write_text(f"profile: !!python/object/apply:os.system ['touch {mark}']\n")
+    file.write_text(
+        f"profile: !!python/object/apply:os.system ['touch {mark}']\n", encoding="utf-8"
+    )
     with pytest.raises(InputError, match="not valid YAML"):
         params.load(file)
     with pytest.raises(YAMLFileCorruptedError):
@@ -82,18 +88,18 @@ def test_no_reader_of_params_runs_its_tags(tmp_path: Path) -> None:
 
 
 def test_the_pages_are_for_this_machine_only() -> None:
-    told = (ROOT / "Makefile").read_text()
+    told = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.findall(r"mlflow ui .*--host (\S+)", told) == ["127.0.0.1"]
 
 
 def test_every_locked_package_has_hashes() -> None:
-    text = (ROOT / "requirements.lock").read_text()
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     entries = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
     assert len(entries) > 100
     for entry in entries:
         assert re.match(r"[\w.\-]+(\[[\w,\-]+\])?==\S+", entry), entry.splitlines()[0]
         assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry), entry.splitlines()[0]
-    made = (ROOT / "Makefile").read_text()
+    made = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert all("--require-hashes" in line for line in made.splitlines() if "pip sync" in line)
 
 

@@ -88,7 +88,9 @@ def test_the_official_scripts_score_the_exported_predictions_as_the_stage_did(
     found = [official.getPrediction(args, truth) for truth in truths]  # by the servers' rule
     theirs = official.evaluateImgLists(found, truths, args)
 
-    protocols = json.loads(Path("runs/embedded/ann-0/scores.json").read_text())["protocols"]
+    protocols = json.loads(Path("runs/embedded/ann-0/scores.json").read_text(encoding="utf-8"))[
+        "protocols"
+    ]
     ours = protocols["sliding"]
     assert ours["confusion"] != protocols["whole"]["confusion"]
     assert np.count_nonzero(np.sum(ours["confusion"], axis=0)) > 3  # several classes are predicted
@@ -102,8 +104,13 @@ def test_the_official_scripts_score_the_exported_predictions_as_the_stage_did(
     first = Path("out/val.zip").read_bytes()
     run(monkeypatch, "ann", "0", "val", "again.zip", "sliding")
     assert Path("again.zip").read_bytes() == first
-    text, listed = Path("params.yaml").read_text(), "{released: {file: a.pth, layout: authors}}"
-    Path("params.yaml").write_text(text.replace("checkpoints: {}", f"checkpoints: {listed}"))
+    text, listed = (
+        Path("params.yaml").read_text(encoding="utf-8"),
+        "{released: {file: a.pth, layout: authors}}",
+    )
+    Path("params.yaml").write_text(
+        text.replace("checkpoints: {}", f"checkpoints: {listed}"), encoding="utf-8"
+    )
     weights = RunPaths("embedded", "ann", 0).weights
     weights.rename(weights.with_name("released.safetensors"))
     run(monkeypatch, "released", "-", "val", "again.zip")
@@ -149,8 +156,10 @@ def test_what_cannot_be_submitted_is_refused_in_a_sentence(
         with pytest.raises(InputError) as caught:
             run(monkeypatch, *words.split())
         assert sentence in str(caught.value)
-    text = Path("params.yaml").read_text()
-    Path("params.yaml").write_text(text.replace("profile: embedded", "profile: camvid", 1))
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(
+        text.replace("profile: embedded", "profile: camvid", 1), encoding="utf-8"
+    )
     with pytest.raises(InputError, match="the dataset is 'camvid'; allowed to submit: cityscapes"):
         run(monkeypatch, "ann", "0", "val", "a.zip")
     assert not list(workplace.glob("*.zip*"))

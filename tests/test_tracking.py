@@ -48,7 +48,7 @@ def test_several_processes_make_one_store_and_one_parent(tmp_path: Path) -> None
             env=environment,
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         for _ in range(3)
     ]
@@ -83,7 +83,7 @@ def test_an_unreachable_store_stops_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/file/mlflow.db")
     tracking.connect.cache_clear()
     tracking.attempt(partial(runs.send, record(0), []))
@@ -128,8 +128,10 @@ def test_a_locked_store_delays_little_and_is_sent_later(
     files.write_json(paths.record, record(1) | {"speed": {"seconds": 1.0}})
     scores = {"miou": 0.5, "pixel_accuracy": 0.5, "classes_present": 1, "class_iou": {"road": 0.5}}
     files.write_json(paths.scores, {"images": 1, "protocols": {"whole": scores}})
-    paths.curve.write_text("iteration,lr,loss\n7,0.1,0.5\n")
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    paths.curve.write_text("iteration,lr,loss\n7,0.1,0.5\n", encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(
+        (ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     track.main()
     assert not tracking.UNSENT.exists()
     assert "1 runs are in MLflow" in capsys.readouterr().out

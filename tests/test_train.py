@@ -111,7 +111,7 @@ def test_a_killed_training_ends_with_the_same_weights(clone: Clone) -> None:
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         before = [f.stat().st_mtime_ns for f in clone.path.glob(".resume/*/state.safetensors")]
         deadline = time.monotonic() + 60
@@ -129,7 +129,9 @@ def test_a_killed_training_ends_with_the_same_weights(clone: Clone) -> None:
         assert process.returncode == 128 + signal.SIGTERM
         stopped = re.search(r"ann-0: stopped at iteration (\d+) of 60; `dvc repro` goes on", told)
         assert stopped, told
-    done = subprocess.run(command, cwd=clone.path, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=clone.path, check=True, capture_output=True, encoding="utf-8"
+    )
     assert f"goes on at iteration {stopped[1]}" in done.stdout + done.stderr
     assert (weights.read_bytes(), curve.read_bytes()) == expected
     assert not list(clone.path.glob(".resume/*"))

@@ -20,7 +20,7 @@ from pipeline.reporting.results import Failure, Result, Results
 from tests.conftest import ROOT
 
 SETTINGS = params.load(ROOT / "params.yaml")
-PUBLISHED = yaml.safe_load((ROOT / "reports/published.yaml").read_text())
+PUBLISHED = yaml.safe_load((ROOT / "reports/published.yaml").read_text(encoding="utf-8"))
 
 
 def results(**measured: list[float]) -> Results:
@@ -102,7 +102,7 @@ def bare(folder: Path, *lines: dict[str, Any]) -> Path:
     shutil.copytree(ROOT / "reports/efficiency", folder / "reports/efficiency")
     for name in ("params.yaml", *(f"reports/{n}" for n in report_files())):
         shutil.copy(ROOT / name, folder / name)
-    with (folder / "reports/results.jsonl").open("a") as file:
+    with (folder / "reports/results.jsonl").open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
     return folder
 
@@ -125,7 +125,7 @@ def test_a_report_is_the_same_twice_without_data_or_weights(
     origins = json.loads(made["reports/tables/provenance.json"])
     recorded = {
         json.loads(line)["record"]["code"]["commit"]
-        for line in (ROOT / "reports/results.jsonl").read_text().splitlines()
+        for line in (ROOT / "reports/results.jsonl").read_text(encoding="utf-8").splitlines()
     }
     assert set(origins["ablation"]["commits"]) == recorded
     for name in ("ablation", "sampling_pairs", "networks"):
@@ -139,7 +139,7 @@ def test_failed_runs_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     failed = {"failed": "ann", "seed": 9, "stage": "train", "reason": reason}
     monkeypatch.chdir(bare(tmp_path, failed))
     report.main()
-    page = Path("reports/README.md").read_text()
+    page = Path("reports/README.md").read_text(encoding="utf-8")
     assert "## Failed runs" in page
     assert r"the loss is nan at iteration 7 \| lr 0.1" in page
     frame = pd.read_csv("reports/tables/ablation.csv").set_index("variant")

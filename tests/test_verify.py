@@ -47,7 +47,7 @@ def test_other_threads_are_told_and_another_rate_is_outside(verified: Clone) -> 
     assert "ann-0: identical" in told or "ann-0: within the band; losses of the first" in told
 
     verified.edit("lr: 0.005", "lr: 0.01")
-    with (verified.path / "ann/blocks.py").open("a") as file:
+    with (verified.path / "ann/blocks.py").open("a", encoding="utf-8") as file:
         file.write("# other code\n")
     told = verified.run("python", "-m", "pipeline.verify", "ann", "0", ok=False)
     assert "config.train.optimizer.lr: committed 0.005, here 0.01" in told

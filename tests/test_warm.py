@@ -50,7 +50,7 @@ def test_output_files_and_exit_status_are_the_same(
                 cwd=clone.path,
                 env=variables,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
             )
             assert done.returncode == status, done.stderr
             told.append((done.stdout, done.stderr.splitlines()[-1:] if status else done.stderr))

@@ -26,7 +26,7 @@ def test_a_relative_path_is_linked_in_a_copy_alone(
     monkeypatch.chdir(temporary)
     for _ in range(2):
         workspace.link("dataset_dir", Path("data/held"))
-        assert Path("data/held/file").read_text() == "x"
+        assert Path("data/held/file").read_text(encoding="utf-8") == "x"
     workspace.link("dataset_dir", Path("data/none"))
     assert not Path("data/none").is_symlink()
     with pytest.raises(InputError, match=r"dataset_dir is '\.\./outside', .* absolute path /"):

@@ -48,7 +48,9 @@ def cityscapes(root: Path) -> Path:
             values = 1 if split == "test" else 34  # the test split's labels are withheld
             label(root / "gtFine" / split / f"{name}_gtFine_labelIds.png", values, seed=i)
             image(root / "gtFine" / split / f"{name}_gtFine_color.png", seed=i)
-            (root / "gtFine" / split / f"{name}_gtFine_polygons.json").write_text("{}")
+            (root / "gtFine" / split / f"{name}_gtFine_polygons.json").write_text(
+                "{}", encoding="utf-8"
+            )
     return root
 
 
@@ -58,7 +60,7 @@ def camvid(root: Path) -> Path:
         for i in range(3):
             image(root / split / f"0001TP_{i:06d}.png", seed=i)
             label(root / f"{split}annot" / f"0001TP_{i:06d}.png", 12, seed=i)
-        (root / f"{split}.txt").write_text("")
+        (root / f"{split}.txt").write_text("", encoding="utf-8")
     return root
 
 
@@ -69,7 +71,9 @@ def ade20k(root: Path) -> Path:
             name, size = f"{folder}/ADE_{split}_{i + 1:08d}", SIZES[i % 3]
             image(root / "images" / f"{name}.jpg", size, seed=i)
             label(root / "annotations" / f"{name}.png", 151, size, seed=i)
-    (root / "objectInfo150.txt").write_text("Idx\tRatio\tTrain\tVal\tStuff\tName\n")
+    (root / "objectInfo150.txt").write_text(
+        "Idx\tRatio\tTrain\tVal\tStuff\tName\n", encoding="utf-8"
+    )
     return root
 
 
@@ -83,12 +87,14 @@ def pascal_context(root: Path, form: str = "mat") -> Path:
     names = {"train": [f"2008_{i:06d}" for i in range(4)], "val": ["2009_000001", "2010_000002"]}
     (root / "ImageSets/Main").mkdir(parents=True)
     for split, listed in names.items():
-        (root / f"ImageSets/Main/{split}.txt").write_text("".join(f"{n}\n" for n in listed))
+        (root / f"ImageSets/Main/{split}.txt").write_text(
+            "".join(f"{n}\n" for n in listed), encoding="utf-8"
+        )
         for i, name in enumerate(listed):
             size = SIZES[i % 3]
             image(root / "JPEGImages" / f"{name}.jpg", size, seed=i)
             (root / "Annotations").mkdir(exist_ok=True)
-            (root / "Annotations" / f"{name}.xml").write_text("<annotation/>")
+            (root / "Annotations" / f"{name}.xml").write_text("<annotation/>", encoding="utf-8")
             drawn = np.random.default_rng(i).integers(0, len(numbers), size)
             if form == "mat":
                 (root / "trainval").mkdir(exist_ok=True)

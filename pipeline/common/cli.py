@@ -1,6 +1,7 @@
 """How a stage starts and how it fails: one sentence and a non-zero exit, never a traceback."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -75,6 +76,9 @@ def run(stage: Callable[[], None]) -> None:
 
     So does a disk that is full or not ours to write: what was there is kept.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal lacks is no failure
+            stream.reconfigure(errors="replace")
     if "DVC_STAGE" in os.environ:  # DVC is the parent, and a stage without it is lost
         end_with_parent()
     try:

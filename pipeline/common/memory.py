@@ -25,7 +25,7 @@ def counted_by(device: str) -> str:
 @cache
 def _can_set_back() -> bool:
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
         return _status("VmHWM") > 0
     except (OSError, StopIteration):
         return False
@@ -41,7 +41,7 @@ def start_peak(device: str) -> int:
         return _largest()
     with suppress(AttributeError):  # a C library without it
         ctypes.CDLL(None).malloc_trim(0)  # so that what was freed does not hide what is needed
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return _status("VmRSS")
 
 
@@ -53,7 +53,7 @@ def peak(device: str) -> int:
 
 
 def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 

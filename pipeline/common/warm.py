@@ -94,6 +94,11 @@ def _stage(connection: socket.socket) -> None:
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
+    # Python's own streams were made for the files of the warm process, which may differ in kind.
+    sys.stdout, sys.stderr = (
+        os.fdopen(number, "w", encoding=old.encoding, errors=old.errors, closefd=False, buffering=b)
+        for number, old, b in ((1, sys.stdout, -1), (2, sys.stderr, 1))
+    )
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update({k: v for k, v in asked["environment"].items() if k != VARIABLE})

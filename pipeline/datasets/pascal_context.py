@@ -121,7 +121,7 @@ def _names(root: Path, split: str) -> list[str]:
     own = lists / "SegmentationContext" / f"{split}.txt"
     file = own if own.is_file() else lists / "Main" / f"{split}.txt"
     try:
-        return file.read_text().split()
+        return file.read_text(encoding="utf-8").split()
     except FileNotFoundError:
         raise InputError(f"{file} is missing; {_DOWNLOAD}") from None
     except (OSError, UnicodeDecodeError) as error:

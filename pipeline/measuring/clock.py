@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import psutil
 import torch
-import torch._dynamo  # a first backward or optimizer step imports it: here, not in each process
+import torch._dynamo  # noqa: F401 - backward imports it first: here, not in each process
 
 from pipeline.common import memory
 from pipeline.common.provenance import cpu_name

@@ -51,7 +51,7 @@ def _child(results: Connection, function: Callable[..., Row], arguments: tuple[A
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     score = Path("/proc/self/oom_score_adj")
     if score.exists():  # if memory runs out, this process goes and not the one that waits
-        score.write_text("1000")
+        score.write_text("1000", encoding="utf-8")
     try:
         results.send({"status": MEASURED, **function(*arguments)})
     except Exception as error:

@@ -65,6 +65,6 @@ def save(figure: Figure, frame: pd.DataFrame, stem: Path, source: str) -> None:
     figure.set_layout_engine("none")  # as it was laid out for the first
     figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None, "Subject": source})
     plt.close(figure)
-    text = svg.read_text().replace(INK, "currentColor")
-    svg.write_text(re.sub(r"(<svg [^>]*>)", rf"\1{_STYLE}", text, count=1))
+    text = svg.read_text(encoding="utf-8").replace(INK, "currentColor")
+    svg.write_text(re.sub(r"(<svg [^>]*>)", rf"\1{_STYLE}", text, count=1), encoding="utf-8")
     frame.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n", float_format="%.4f")

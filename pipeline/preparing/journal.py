@@ -82,8 +82,10 @@ class Journal:
         said = list(_lines(file)) if file.exists() else []
         self.entries = list(_intact(said, folder / CONTENT, split)) if decode else said
         with whole_file(file) as partial:
-            partial.write_text("".join(f"{json.dumps(entry)}\n" for entry in self.entries))
-        self._file = file.open("a")
+            partial.write_text(
+                "".join(f"{json.dumps(entry)}\n" for entry in self.entries), encoding="utf-8"
+            )
+        self._file = file.open("a", encoding="utf-8")
 
     def add(self, entry: Entry) -> None:
         """Call this when the sample's bytes are written."""
@@ -97,7 +99,7 @@ class Journal:
 
 def _lines(file: Path) -> Iterator[Entry]:
     """The whole lines; the last one may have been cut."""
-    for line in file.read_text(errors="replace").splitlines():
+    for line in file.read_text(errors="replace", encoding="utf-8").splitlines():
         try:
             yield Entry(*json.loads(line))
         except (ValueError, TypeError):

@@ -94,7 +94,7 @@ def data(file: Path) -> str:
 def size(file: Path) -> tuple[int, int]:
     """Width and height in pixels, so that the page does not move while it loads."""
     if file.suffix == ".svg":
-        found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', file.read_text())
+        found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', file.read_text(encoding="utf-8"))
         assert found is not None, f"{file} has no viewBox"
         return round(float(found[1]) * 4 / 3), round(float(found[2]) * 4 / 3)
     with Image.open(file) as picture:

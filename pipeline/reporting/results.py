@@ -30,7 +30,7 @@ Results = dict[str, list[Result]]
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    return map(json.loads, path.read_text().splitlines())
+    return map(json.loads, path.read_text(encoding="utf-8").splitlines())
 
 
 def read(path: Path, variants: list[str]) -> Results:

@@ -213,7 +213,7 @@ def write(
         (".tex", f"% {source}\n{latex}"),
     ):
         with whole_file(stem.with_suffix(suffix)) as partial:
-            partial.write_text(text)
+            partial.write_text(text, encoding="utf-8")
     return readable
 
 

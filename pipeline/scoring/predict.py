@@ -11,6 +11,7 @@ from torch import Tensor
 from ann import SegmentationNetwork
 from pipeline.common import checkpoint, trials
 from pipeline.common.cli import InputError
+from pipeline.common.gpus import device
 from pipeline.common.params import Evaluate
 from pipeline.datasets.base import Pixels
 from pipeline.datasets.files import ImageFile
@@ -34,8 +35,7 @@ def load(
         )
     trials.refuse(str(file), about["network"], evaluation_trials(sizes, settings))
     torch.set_num_threads(settings.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return network.to(device(), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 @torch.inference_mode()

@@ -37,7 +37,7 @@ def attempt(send: Callable[[], object]) -> bool:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         print(f"tracking failed and will be repeated later: {reason}", file=sys.stderr)
         with suppress(OSError):
-            UNSENT.write_text(reason + "\n")
+            UNSENT.write_text(reason + "\n", encoding="utf-8")
         return False
     return True
 
@@ -90,7 +90,7 @@ def connect() -> tuple["MlflowClient", str]:
 
 @contextmanager
 def locked() -> Iterator[None]:
-    with Path(".mlflow.lock").open("w") as file:
+    with Path(".mlflow.lock").open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -181,7 +181,10 @@ class Training:
         if not self.fabric.is_global_zero:
             return
         self._require_finite(self.bare.state_dict(), self.run.train.iterations)
-        with whole_file(self.paths.curve) as partial, partial.open("w", newline="") as file:
+        with (
+            whole_file(self.paths.curve) as partial,
+            partial.open("w", newline="", encoding="utf-8") as file,
+        ):
             table = csv.DictWriter(file, ["iteration", "lr", "loss"], lineterminator="\n")
             table.writeheader()
             table.writerows(self.curve(self.run.train.iterations))
