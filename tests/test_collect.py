@@ -79,8 +79,8 @@ def test_protocols_count_in_their_order() -> None:
     profile = SETTINGS.profiles["camvid"]
     settings = SETTINGS.model_copy(update={"profile": "camvid"})
     names = profile.evaluate.protocols
-    assert collect.scored(settings, {"protocols": dict.fromkeys(names, {})})
-    assert not collect.scored(settings, {"protocols": dict.fromkeys(names[::-1], {})})
+    assert collect.scored(settings, {"protocols": {key: {} for key in names}})
+    assert not collect.scored(settings, {"protocols": {key: {} for key in names[::-1]}})
     assert not collect.scored(settings, {})
 
 
@@ -126,7 +126,7 @@ def write_checkpoint(name: str, given: dict[str, str], protocols: list[str]) -> 
     paths = RunPaths("embedded", name, None)
     paths.folder.mkdir(parents=True)
     paths.record.write_text(json.dumps({"checkpoint": given}))
-    paths.scores.write_text(json.dumps({"protocols": dict.fromkeys(protocols, {})}))
+    paths.scores.write_text(json.dumps({"protocols": {key: {} for key in protocols}}))
 
 
 def test_the_lines_stand_in_the_order_of_params_yaml_and_only_what_counts(
