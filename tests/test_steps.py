@@ -46,6 +46,7 @@ def make(monkeypatch: pytest.MonkeyPatch, folder: Path, **changes: Any) -> Train
     train["loss"]["at_labels"] = changes.pop("at_labels", True)
     train["loss"]["ohem"] = changes.pop("ohem", None)
     network = SETTINGS.network("baseline") | {"widths": [8, 8, 8, 8], "channels": 8}
+    network |= changes.pop("network", {})
     run = Run(
         profile="embedded",
         variant="baseline",
