@@ -2,7 +2,7 @@
 
     make mutants                        every change, hours
     make mutants SAMPLE=200 SEED=0      some of them, drawn at random
-    make mutants ONLY='ann.loss.*'      those of some functions
+    make mutants ONLY='ann.loss.*'      those of some functions; several patterns with spaces between
 
 What is changed and which tests run is in pyproject.toml, under tool.mutmut. It prints each change
 that no test saw, and its exit status is 1 if the tests catch less than 90 %.
@@ -28,7 +28,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sample", type=int, help="how many changes; all without it")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="*", help="a pattern of names, as ann.loss.*")
+    parser.add_argument(
+        "--only", default="*", help="patterns of names, as 'ann.loss.* ann.noise.*'"
+    )
     parser.add_argument("--jobs", type=int, default=1)
     words = parser.parse_args()
     gather, chosen = mutmut.collect_source_file_mutation_data, []
@@ -36,7 +38,9 @@ def main() -> int:
     def draw(**given: Any) -> Any:
         """Gather as mutmut does, and keep the sample; mutmut itself has no option for it."""
         found, files = gather(**given)
-        found = sorted((f for f in found if fnmatch.fnmatch(f[1], words.only)), key=lambda f: f[1])
+        patterns = words.only.split()
+        found = [f for f in found if any(fnmatch.fnmatch(f[1], p) for p in patterns)]
+        found.sort(key=lambda f: f[1])
         if words.sample is not None and words.sample < len(found):
             found = random.Random(words.seed).sample(found, words.sample)
         chosen.extend(found)

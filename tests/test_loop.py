@@ -94,9 +94,11 @@ def test_a_run_goes_on_where_it_was_saved(
 
     monkeypatch.setattr(Training, "save", kept)
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)  # after each iteration
-    with monkeypatch.context() as patch, pytest.raises(RunFailed):
+    first = make(monkeypatch, tmp_path)
+    with monkeypatch.context() as patch:
         patch.setattr(Training, "step", broken)
-        loop.fit(make(monkeypatch, tmp_path), {})
+        with pytest.raises(RunFailed, match="ended"):
+            loop.fit(first, {})
     assert saved == [1, 2, 3, 4, 5]
     again = make(monkeypatch, tmp_path)
     assert again.start == 5
@@ -165,29 +167,30 @@ def test_a_lack_of_memory_names_what_to_lower(
 
 
 def test_what_is_due_first_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+
+    def due(pace: Pace, *times: float) -> list[bool]:
+        answers = []
+        for clock[0] in times:
+            answers.append(pace.due())
+        return answers
+
     pace = Pace(20.0, 10, first=5.0)
-    dues = []
-    for now in (104.9, 105.0):
-        dues.append(pace.due())
-    assert dues == [False, True]
+    assert due(pace, 104.9, 105.0) == [False, True]
     with pace.timed():
-        now = 108.0  # took 3 s, and one more would: 10 x 6 s after 100 s
+        clock[0] = 108.0  # took 3 s, and one more would: 10 x 6 s after 100 s
     assert pace.spent == 3.0
-    for now, due in ((127.9, False), (159.9, False), (160.0, True)):
-        assert pace.due() == due
+    assert due(pace, 127.9, 159.9, 160.0) == [False, False, True]
     quick = Pace(20.0, 10)
-    for now, due in ((179.9, False), (180.0, True)):
-        assert quick.due() == due
+    assert due(quick, 179.9, 180.0) == [False, True]
     with quick.timed():
         pass
-    for now, due in ((199.9, False), (200.0, True)):
-        assert quick.due() == due
+    assert due(quick, 199.9, 200.0) == [False, True]
     always = Pace(0.0, 10)
     assert always.due()
     with always.timed():
-        now = 300.0
+        clock[0] = 300.0
     assert always.due()
 
 
