@@ -2,7 +2,7 @@
 
     make mutants                        every change, hours
     make mutants SAMPLE=200 SEED=0      some of them, drawn at random
-    make mutants ONLY='ann.loss.*'      those of some functions; several patterns with spaces between
+    make mutants ONLY='ann.loss.*'      those of these functions; or several patterns
 
 What is changed and which tests run is in pyproject.toml, under tool.mutmut. It prints each change
 that no test saw, and its exit status is 1 if the tests catch less than 90 %.
@@ -28,9 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sample", type=int, help="how many changes; all without it")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--only", default="*", help="patterns of names, as 'ann.loss.* ann.noise.*'"
-    )
+    parser.add_argument("--only", default="*", help="patterns, as 'ann.loss.* ann.noise.*'")
     parser.add_argument("--jobs", type=int, default=1)
     words = parser.parse_args()
     gather, chosen = mutmut.collect_source_file_mutation_data, []
