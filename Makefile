@@ -2,6 +2,7 @@
 # make verify  does this machine train the committed network again, bit for bit
 # make bench   the blocks' speed          make lint   style and types
 # make bench-jobs  make repro with two runs side by side against one
+# make mutants [SAMPLE=200] [SEED=0]   how many small wrong changes the fast tests catch; hours
 # make lock    renew the lock file        make audit  known faults of the locked packages
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY = true
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup repro verify test bench bench-jobs lint ui lock audit
+.PHONY: setup repro verify test mutants bench bench-jobs lint ui lock audit
 setup: $(STAMP)
 
 # uv comes from the lock file too, so every package that is installed has its hash checked.
@@ -34,6 +35,9 @@ verify: setup
 
 test: setup
 	pytest
+
+mutants: setup
+	OMP_NUM_THREADS=1 nice -n 5 python .ci/mutants.py --seed $(or $(SEED),0) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(ONLY),--only '$(ONLY)')
 
 bench: setup
 	$(BENCH) -o python_files='bench_*.py' tests/benchmarks

@@ -17,17 +17,33 @@ from pipeline.submit import label_values
 CITYSCAPES = DATASETS["cityscapes"]
 
 
-@pytest.mark.parametrize("side", [1, 6], ids=["noise", "regions"])
+@pytest.mark.parametrize("side", [1, 20], ids=["noise", "regions"])
 def test_confusion_matrix_is_the_loop(side: int) -> None:
     rng = np.random.default_rng(0)
     labels, predictions = rng.integers(0, 4, (2, 2, 9, 7)).astype(np.uint8)
     labels[rng.random(labels.shape) < 0.2] = 255
     labels, predictions = (x.repeat(side, 1).repeat(side, 2) for x in (labels, predictions))
+    pairs = labels.ravel().astype(int) * 256 + predictions.ravel()
+    assert (np.mean(pairs[1:] != pairs[:-1]) > 1 / 8) == (side == 1)  # each way of counting
     expected = np.zeros((4, 4), int)
     for true, predicted in zip(labels.flat, predictions.flat, strict=True):
         if true != 255:
             expected[true, predicted] += 1
-    assert np.array_equal(confusion_matrix(labels, predictions, 4), expected)
+    assert not np.array_equal(expected, expected.T)
+    counts = confusion_matrix(labels, predictions, 4)
+    assert np.array_equal(counts, expected)
+    assert counts.dtype == np.int64
+
+
+def test_both_ways_of_counting_take_one_pixel_and_every_byte() -> None:
+    for value in (0, 3, 254):  # one pixel has no neighbour
+        pixel = np.array([[value]], np.uint8)
+        expected = np.zeros((255, 255), int)
+        expected[value, value] = 1
+        assert np.array_equal(confusion_matrix(pixel, pixel, 255), expected)
+    labels = np.arange(255, dtype=np.uint8).repeat(9)  # a run of each class
+    counts = confusion_matrix(labels, labels[::-1].copy(), 255)
+    assert np.array_equal(counts, 9 * np.fliplr(np.eye(255, dtype=int)))
 
 
 def test_scores_by_hand() -> None:
