@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from torch import Tensor, nn
 
 from ann import LAYOUTS, SegmentationNetwork, export_state, import_state, layout_settings
@@ -24,7 +23,7 @@ from ann.backbone import Backbone
 from ann.foreign import find_state
 from ann.network import pixel_statistics
 from pipeline import check, export, imported
-from pipeline.common import checkpoint, foreign, params
+from pipeline.common import checkpoint, foreign, params, yaml_file
 from pipeline.common.cli import InputError
 from pipeline.training.weights import load_backbone
 from tests.conftest import ROOT
@@ -336,7 +335,7 @@ def test_a_damaged_download_is_told_and_a_good_one_is_loaded(
 def test_weights_that_do_not_fit_are_refused_before_any_work(
     tmp_path: Path,
 ) -> None:
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw = yaml_file.read(ROOT / "params.yaml")
     network = raw["profiles"][raw["profile"]]["network"]
     torch.save(resnet18_state(), tmp_path / "a.pth")
     network |= {"weights": os.fspath(tmp_path / "a.pth"), "backbone": "resnet18", "widths": None}
@@ -393,7 +392,7 @@ def test_a_layout_takes_what_other_trainers_save(
 
 def test_files_without_tensors_are_refused_by_name(tmp_path: Path) -> None:
     for name, text in (("text.pth", "<html>"), ("empty.pth", ""), ("text.safetensors", "{}")):
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     torch.save([torch.ones(1)], tmp_path / "list.pth")
     torch.save({"epoch": 3}, tmp_path / "number.pth")
     for name, sentence in (

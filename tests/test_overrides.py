@@ -83,7 +83,7 @@ def test_a_text_is_the_same_value_to_dvc_and_to_the_stages(
     text: str, value: object, tmp_path: Path
 ) -> None:
     file = tmp_path / "params.yaml"
-    file.write_text(f"key: {text}\n")
+    file.write_text(f"key: {text}\n", encoding="utf-8")
     found = yaml_file.read(file)
     assert found == load_yaml(file) == {"key": value}
     assert type(found["key"]) is type(value)
@@ -99,9 +99,9 @@ def test_what_is_written_is_read_again_without_aliases(tmp_path: Path) -> None:
 
 def test_a_learning_rate_in_powers_of_ten_is_a_number(tmp_path: Path) -> None:
     file = copied(tmp_path)
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     assert "lr: 0.005" in text
-    file.write_text(text.replace("lr: 0.005", "lr: 5e-3"))
+    file.write_text(text.replace("lr: 0.005", "lr: 5e-3"), encoding="utf-8")
     assert params.load(file).active == params.load(SHIPPED).active
 
 
@@ -114,5 +114,5 @@ def test_dvc_changes_runs_and_tracks_the_key_that_it_is_given(tmp_path: Path) ->
     assert by_key(yaml_file.read(file)) == before | {key: "plain"}
     told = json.loads(clone.run("dvc", "params", "diff", "--json", "--targets", "params.yaml"))
     assert told["params.yaml"] == {key: {"old": "fast", "new": "plain"}}
-    active = json.loads((tmp_path / "data/settings/train.json").read_text())
+    active = json.loads((tmp_path / "data/settings/train.json").read_text(encoding="utf-8"))
     assert active["network"]["options"]["form"] == "fast"  # embedded's is another key

@@ -35,7 +35,7 @@ def load(settings: Any, tmp_path: Path) -> params.Params:
     file = tmp_path / "params.yaml"
     if not isinstance(settings, str):
         return params.checked(settings, file)
-    file.write_text(settings)
+    file.write_text(settings, encoding="utf-8")
     return params.load(file)
 
 
