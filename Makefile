@@ -54,8 +54,7 @@ audit: setup
 	python .ci/audit.py
 
 ui: setup
-	python -m pipeline.track
-	mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+	python -m pipeline.ui $(PORT)
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras pyproject.toml -o requirements.lock

@@ -4,7 +4,7 @@
 
 Long trainings send their curves while they run; this sends the rest, and all of it again to a
 new or lost store. A store that cannot be reached fails nothing: the files are the truth, and the
-next `make repro` or `make ui` sends them.
+next `make repro` or `make ui` sends them. A store that will never take them is an error.
 """
 
 import csv
@@ -27,11 +27,11 @@ def main() -> None:
             curve = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
         run = variants.Scored(read_json(paths.record), curve, read_json(paths.scores))
         files = [paths.curve, paths.record, paths.scores, paths.predictions]
-        if not store.attempt(partial(runs.send, *run, [f for f in files if f.exists()])):
+        if not store.deliver(partial(runs.send, *run, [f for f in files if f.exists()])):
             return
         groups.setdefault(runs.variant_fingerprint(run.record), []).append(run)
     for group in groups.values():
-        if not store.attempt(partial(variants.send, group, REPORT)):
+        if not store.deliver(partial(variants.send, group, REPORT)):
             return
     store.UNSENT.unlink(missing_ok=True)
     print(f"{sum(map(len, groups.values()))} runs are in MLflow; `make ui` shows them")

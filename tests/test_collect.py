@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from pipeline import collect
-from pipeline.common import params
+from pipeline.common import params, yaml_file
 from pipeline.common.failures import settings_of
 from pipeline.common.paths import RunPaths
 from tests.conftest import ROOT
@@ -134,8 +133,8 @@ def test_the_lines_stand_in_the_order_of_params_yaml_and_only_what_counts(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     listed = {n: {"file": f"{n}.pth", "layout": "authors"} for n in ("z", "kept", "stale", "none")}
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"checkpoints": listed}
-    Path("params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    raw = yaml_file.read(ROOT / "params.yaml") | {"checkpoints": listed}
+    yaml_file.write(Path("params.yaml"), raw)
     write_run("ann", 2)
     write_run("ann", 0, rows=101)
     write_run("baseline", 1)
@@ -154,7 +153,7 @@ def test_the_lines_stand_in_the_order_of_params_yaml_and_only_what_counts(
     write_checkpoint("stale", listed["stale"] | {"layout": "mmseg"}, ["whole"])
     collect.main()
 
-    lines = [json.loads(line) for line in collect.RESULTS.read_text().splitlines()]
+    lines = [json.loads(line) for line in collect.RESULTS.read_text(encoding="utf-8").splitlines()]
     runs = [(line["variant"], line["seed"]) for line in lines if "variant" in line]
     assert runs == [("baseline", 1), ("ann", 0), ("ann", 2)]
     for line in lines[:3]:
@@ -186,8 +185,8 @@ def test_nothing_measured_is_two_empty_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     collect.main()
-    assert collect.RESULTS.read_text() == ""
-    assert collect.CURVES.read_text() == "variant,seed,iteration,loss\n"
+    assert collect.RESULTS.read_text(encoding="utf-8") == ""
+    assert collect.CURVES.read_text(encoding="utf-8") == "variant,seed,iteration,loss\n"
     assert capsys.readouterr().out.endswith(" runs are measured\n")

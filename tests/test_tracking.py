@@ -85,9 +85,9 @@ def test_an_unreachable_store_stops_nothing(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/file/mlflow.db")
-    tracking.connect.cache_clear()
+    tracking._client.cache_clear()
     tracking.attempt(partial(runs.send, record(0), []))
-    tracking.connect.cache_clear()
+    tracking._client.cache_clear()
     assert "tracking failed and will be repeated later" in capsys.readouterr().err
 
 
@@ -102,7 +102,7 @@ def test_a_locked_store_delays_little_and_is_sent_later(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     event.listen(Engine, "before_cursor_execute", impatient, retval=True)
-    tracking.connect.cache_clear()
+    tracking._client.cache_clear()
     rows = [{"iteration": i + 1, "loss": 1 / (i + 1), "lr": 0.1} for i in range(70)]
     page = runs.send(record(0), rows[:30])
     resumed = record(0) | {
@@ -113,7 +113,7 @@ def test_a_locked_store_delays_little_and_is_sent_later(
     history = tracking.connect()[0].get_metric_history(page, "loss")
     assert [m.step for m in history] == list(range(7, 71, 7))
     assert not tracking.UNSENT.exists()
-    tracking.connect.cache_clear()
+    tracking._client.cache_clear()
     monkeypatch.setattr(tracking, "LIMIT", 2.0)
     holder = sqlite3.connect(tmp_path / "mlflow.db")
     holder.execute("BEGIN EXCLUSIVE")
@@ -135,7 +135,7 @@ def test_a_locked_store_delays_little_and_is_sent_later(
     track.main()
     assert not tracking.UNSENT.exists()
     assert "1 runs are in MLflow" in capsys.readouterr().out
-    tracking.connect.cache_clear()
+    tracking._client.cache_clear()
     event.remove(Engine, "before_cursor_execute", impatient)
 
 
@@ -144,7 +144,7 @@ def test_an_unreachable_server_is_given_up_soon(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    tracking.connect.cache_clear()
+    tracking._client.cache_clear()
     start = time.monotonic()
     assert not tracking.attempt(partial(runs.send, record(0), []))
     assert time.monotonic() - start < 30

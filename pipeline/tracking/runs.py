@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.common.files import digest, flat
 from pipeline.common.provenance import run_name
 from pipeline.common.scores import first
+from pipeline.tracking.local import lost
 from pipeline.tracking.store import FINGERPRINT, connect, find, locked
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ Rows = Sequence[dict[str, float]]
 _POINTS = 200  # of a run's curve, evenly spaced; curve.csv has every iteration
 _BATCH = 1000  # MLflow's limit of metrics in one request
 _ROWS, _SCORED = "curve.rows", "scored"
+_PARENT = "mlflow.parentRunId"
 
 
 def send(
@@ -29,13 +31,17 @@ def send(
     """Bring a run's page up to date, `files` with the scores; returns MLflow's run id."""
     client, experiment = connect()
     with locked():  # two seeds of one variant must not both create its parent
-        run = find(client, experiment, record["fingerprint"]) or _create(client, experiment, record)
+        above = parent(client, experiment, record).info.run_id
+        run = find(client, experiment, record["fingerprint"])
+        run = run or _create(client, experiment, record, above)
     run_id, tags = run.info.run_id, run.data.tags
+    if tags.get(_PARENT) != above:  # the variant's run was deleted in MLflow's pages
+        client.set_tag(run_id, _PARENT, above)
     sent = int(tags.get(_ROWS, 0))
     if len(curve) > sent:
         send_curve(client, run_id, thinned(record, curve[sent:]))
         client.set_tag(run_id, _ROWS, str(len(curve)))
-    if scores is not None and _SCORED not in tags:
+    if scores is not None and (_SCORED not in tags or lost(run.info.artifact_uri)):
         shown = first(scores)
         for name in ("miou", "pixel_accuracy", "classes_present"):
             client.log_metric(run_id, name, shown[name])
@@ -55,17 +61,22 @@ def variant_fingerprint(record: dict[str, Any]) -> str:
     return digest([record["profile"], record["variant"], config, record["code"]["commit"]])[:16]
 
 
-def _create(client: "MlflowClient", experiment: str, record: dict[str, Any]) -> "Run":
+def parent(client: "MlflowClient", experiment: str, record: dict[str, Any]) -> "Run":
+    """Return the run that stands for the record's variant; make it if there is none."""
     variant = variant_fingerprint(record)
-    parent = find(client, experiment, variant)
-    if parent is None:
+    found = find(client, experiment, variant)
+    if found is None:
         tags = _common_tags(record) | {FINGERPRINT: variant}
         start = milliseconds(record)
-        parent = client.create_run(experiment, start, tags, record["variant"])
+        found = client.create_run(experiment, start, tags, record["variant"])
         config = {k: v for k, v in record["config"].items() if k != "seed"}
-        _send_settings(client, parent.info.run_id, config, record["dataset"])
-        client.set_terminated(parent.info.run_id, end_time=start)
-    tags = _tags(record, parent)
+        _send_settings(client, found.info.run_id, config, record["dataset"])
+        client.set_terminated(found.info.run_id, end_time=start)
+    return found
+
+
+def _create(client: "MlflowClient", experiment: str, record: dict[str, Any], above: str) -> "Run":
+    tags = _tags(record, above)
     run = client.create_run(experiment, milliseconds(record), tags, run_name(record))
     _send_settings(client, run.info.run_id, record["config"], record["dataset"])
     return run
@@ -105,14 +116,14 @@ def _common_tags(record: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _tags(record: dict[str, Any], parent: "Run") -> dict[str, str]:
+def _tags(record: dict[str, Any], above: str) -> dict[str, str]:
     environment = record["environment"]
     libraries = {f"library.{name}": v for name, v in environment["libraries"].items()}
     machine = {k: str(v) for k, v in environment.items() if k != "libraries"}
     return {
         **_common_tags(record),
         FINGERPRINT: record["fingerprint"],
-        "mlflow.parentRunId": parent.info.run_id,
+        _PARENT: above,
         "seed": str(record["seed"]),
         "dvc.stage": f"train@{record['variant']}-{record['seed']}",
         **machine,

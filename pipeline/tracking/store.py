@@ -12,11 +12,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from pipeline.common.cli import InputError
+from pipeline.tracking import address, local
+
 if TYPE_CHECKING:  # importing mlflow takes seconds, and short runs never need it
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-LOCAL_STORE = "sqlite:///mlflow.db"
 EXPERIMENT = "ann"
 UNSENT = Path(".mlflow.unsent")  # there while something could not be sent
 LIMIT = float(os.environ.get("ANN_TRACK_LIMIT", "60"))  # seconds for one run, MLflow's import too
@@ -28,18 +30,49 @@ the variants' runs have the report, `index.html`, among their artifacts."""
 
 
 def attempt(send: Callable[[], object]) -> bool:
-    """Send what there is; a failure is told, remembered and stops nothing. Whether it was sent."""
+    """Send what there is; return whether it was sent. A failure is reported and stops nothing."""
+    try:
+        return deliver(send)
+    except InputError as error:
+        print(f"tracking failed: {error}", file=sys.stderr)
+        return False
+
+
+def deliver(send: Callable[[], object]) -> bool:
+    """Send what there is; return False if the store may take it later.
+
+    Raises:
+        InputError: the store will never take it as it is.
+    """
     try:
         with _within(LIMIT):
             send()
     except (Exception, _TooLong) as error:  # any fault of the store: the files keep everything
-        connect.cache_clear()
+        _client.cache_clear()
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        print(f"tracking failed and will be repeated later: {reason}", file=sys.stderr)
         with suppress(OSError):
             UNSENT.write_text(reason + "\n", encoding="utf-8")
+        if isinstance(error, InputError):
+            raise
+        if _is_refusal(error):
+            raise InputError(
+                f"the MLflow store {address.shown(address.uri())} refuses this: {reason}; set "
+                f"{address.VARIABLE} to a store that takes it, or unset it to use mlflow.db"
+            ) from None
+        print(f"tracking failed and will be repeated later: {reason}", file=sys.stderr)
         return False
     return True
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Return whether the store answered that it does not take this, now or later."""
+    from mlflow.exceptions import MlflowException
+
+    waits = (408, 409, 425, 429)  # HTTP's answers that ask for another try
+    if not isinstance(error, MlflowException):
+        return False
+    status = error.get_http_status_code()
+    return 400 <= status < 500 and status not in waits
 
 
 class _TooLong(BaseException):
@@ -65,9 +98,33 @@ def _within(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-@cache
 def connect() -> tuple["MlflowClient", str]:
-    """The client and the experiment's id; makes both, safely when several start at once."""
+    """Return the client and the experiment's id; make both if several processes start at once.
+
+    The experiment is looked up each time, because it can be deleted while a training runs.
+    """
+    with locked():
+        client = _client()
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None and experiment.lifecycle_stage == "active":
+            return client, experiment.experiment_id
+        if experiment is not None:
+            _free_name(client, experiment.experiment_id)
+        file = address.database(address.uri())
+        artifacts = local.artifacts(file) if file else None  # a server has a place of its own
+        tags = {"mlflow.note.content": NOTE, "mlflow.experimentKind": "custom_model_development"}
+        return client, client.create_experiment(EXPERIMENT, artifacts, tags)
+
+
+def _free_name(client: "MlflowClient", experiment: str) -> None:
+    """Rename an experiment that was deleted in the pages; it stays deleted, with its runs."""
+    client.restore_experiment(experiment)  # MLflow renames only what is active
+    client.rename_experiment(experiment, f"{EXPERIMENT} (deleted, {experiment})")
+    client.delete_experiment(experiment)
+
+
+@cache
+def _client() -> "MlflowClient":
     import logging
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -77,15 +134,26 @@ def connect() -> tuple["MlflowClient", str]:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or LOCAL_STORE
-    with locked():
+    uri = address.uri()
+    file = address.database(uri)
+    if file and address.is_ours(file) and file.is_dir():
+        local.set_aside(file, "it is a folder")
+    try:
         client = MlflowClient(uri)
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment is not None:
-            return client, experiment.experiment_id
-        artifacts = Path("mlartifacts").resolve().as_uri() if uri == LOCAL_STORE else None
-        tags = {"mlflow.note.content": NOTE, "mlflow.experimentKind": "custom_model_development"}
-        return client, client.create_experiment(EXPERIMENT, artifacts, tags)
+    except Exception as error:
+        reason = local.unusable(error)
+        if reason is None:
+            raise
+        if not (file and address.is_ours(file)):
+            raise InputError(
+                f"{address.VARIABLE} is {address.shown(uri)!r}; {reason}; run `mlflow db upgrade` "
+                f"with this URI if it is older, name another store, or unset it to use mlflow.db"
+            ) from None
+        local.set_aside(file, reason)
+        client = MlflowClient(uri)
+    if file and Path.cwd().resolve() in file.resolve().parents:
+        local.follow(file, EXPERIMENT)
+    return client
 
 
 @contextmanager

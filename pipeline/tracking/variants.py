@@ -7,15 +7,16 @@ from typing import Any, NamedTuple
 
 from pipeline.common.files import digest, file_digest
 from pipeline.common.scores import first
+from pipeline.tracking.local import lost
 from pipeline.tracking.runs import (
     Rows,
     milliseconds,
+    parent,
     send_curve,
     spent,
     thinned,
-    variant_fingerprint,
 )
-from pipeline.tracking.store import connect, find
+from pipeline.tracking.store import connect, locked
 
 _SUMMARY, _REPORT, _CURVES = "summary", "report.sha256", "curve.seeds"
 
@@ -31,9 +32,10 @@ class Scored(NamedTuple):
 def send(runs: Sequence[Scored], report: Path) -> None:
     """Bring the page of the variant of these runs, its seeds, up to date."""
     client, experiment = connect()
-    parent = find(client, experiment, variant_fingerprint(runs[0].record))
-    assert parent is not None  # it was made with its first seed
-    run_id, tags = parent.info.run_id, parent.data.tags
+    with locked():
+        run = parent(client, experiment, runs[0].record)
+    run_id = run.info.run_id
+    tags = {} if lost(run.info.artifact_uri) else run.data.tags
     shown = [first(run.scores) for run in runs]
     seeds = [run.record["seed"] for run in runs]
     if tags.get(_SUMMARY) != (now := digest([seeds, shown])):
