@@ -18,7 +18,7 @@ from PIL.ImageFile import ImageFile as PillowFile
 
 from pipeline.common.cli import InputError
 
-_FAULTS = (OSError, RuntimeError, SyntaxError, ValueError, Image.DecompressionBombError)
+_FAULTS = (OSError, EOFError, RuntimeError, SyntaxError, ValueError, Image.DecompressionBombError)
 LISTED = 10  # problems told at once
 _MODES = {  # of Pillow, where the name does not say it
     "1": "a 1-bit image",
@@ -57,8 +57,11 @@ def _opened(file: Path | BytesIO) -> PillowFile:
 
 def header(file: Path) -> PillowFile:
     """An image file, of which only the header is read."""
-    with _told_by_name(file), _opened(file) as image:
-        return image
+    with _told_by_name(file):
+        if file.exists() and not file.is_file():  # a pipe would be waited for
+            raise InputError(f"{file}: not a file")
+        with _opened(file) as image:
+            return image
 
 
 def _decode(file: Path, image: PillowFile, mode: str, rows: int | None = None) -> npt.NDArray[Any]:
@@ -120,6 +123,18 @@ def read_upright(file: Path) -> npt.NDArray[np.uint8]:
     photograph = Image.fromarray(pixels)
     photograph.getexif()[ExifTags.Base.Orientation] = turn
     return np.asarray(ImageOps.exif_transpose(photograph))
+
+
+def frames(file: Path) -> int:
+    """Return how many pictures a file holds, as far as it can be read.
+
+    Those of a JPEG after the first are previews and depths, which do not count.
+    """
+    try:
+        with _opened(file) as image:
+            return 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+    except _FAULTS:
+        return 1
 
 
 def _orientation(image: PillowFile) -> int:
