@@ -5,79 +5,37 @@
 CHECKPOINT is weights/<profile>/<name>.safetensors, trained here or imported. It writes, for each
 image, labels/<name>.png of class ids and overlays/<name>.png of the classes' colours over it, and
 with --attention a picture of each non-local block in attention/. One image at a time is in memory.
+An image that cannot be predicted does not stop the others. It is named at the end, and the exit
+status is 1.
 """
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from PIL import Image
 
 from ann import Attention, SegmentationNetwork, attention_blocks, network_attention
 from pipeline.common import cli, params
 from pipeline.common.cli import InputError
+from pipeline.common.failures import memory_told
 from pipeline.common.files import whole_file
 from pipeline.common.params import Evaluate, Protocol
 from pipeline.common.progress import Reporter
 from pipeline.datasets import DATASETS
 from pipeline.datasets.base import Pixels
-from pipeline.datasets.files import header, read_upright
+from pipeline.datasets.files import frames, header, read_upright, several
 from pipeline.drawing.attention import anchor_grids, positions, side_by_side
 from pipeline.drawing.colours import overlay, palette
+from pipeline.predicting.images import Job, find
 from pipeline.scoring.predict import as_batch, as_shown, load
 from pipeline.scoring.predict import predict as class_ids
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 CENTRE = (0.5, 0.5)
-
-
-class Job(NamedTuple):
-    """An image, and the name of what is written for it."""
-
-    file: Path
-    name: str
-
-
-def jobs(inputs: Sequence[Path], out: Path) -> list[Job]:
-    """The images given and those in and below the folders given, by name."""
-    found: dict[str, Path] = {}
-    for given in inputs:
-        if given.is_dir():
-            if out.resolve().is_relative_to(given.resolve()):
-                raise InputError(f"--out {out} lies in the input {given}; give a folder elsewhere")
-            files = {
-                f.relative_to(given).with_suffix("").as_posix(): f
-                for f in _unique(sorted(given.rglob("*")), given)
-            }
-            if not files:
-                raise InputError(f"{given}: holds no image; read are {', '.join(sorted(SUFFIXES))}")
-        else:
-            files = {given.stem: given}
-        for name, file in files.items():
-            if name in found:
-                raise _twice(name, found[name], file)
-            found[name] = file
-    return [Job(file, name) for name, file in found.items()]
-
-
-def _unique(files: list[Path], folder: Path) -> Iterator[Path]:
-    """The images among the files; refuse two that differ in their suffix only."""
-    seen: dict[Path, Path] = {}
-    for file in files:
-        if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
-            continue
-        stem = file.with_suffix("")
-        if stem in seen:
-            raise _twice(stem.relative_to(folder).as_posix(), seen[stem], file)
-        seen[stem] = file
-        yield file
-
-
-def _twice(name: str, one: Path, other: Path) -> InputError:
-    return InputError(f"{one} and {other} would both be written as {name}.png; rename one")
+Size = tuple[int, int]  # height, width
 
 
 def predict(
@@ -89,28 +47,53 @@ def predict(
     protocol: Protocol,
     settings: Evaluate,
     point: tuple[float, float] | None = None,
-) -> None:
+) -> list[str]:
     """Write labels/ and overlays/ below `out`, and attention/ of a point if one is given.
 
     network: as `pipeline.scoring.predict.load` returns it. colours: (256, 3) by class id. point:
-    from the top and from the left, in parts of the height and of the width.
+    from the top and from the left, in parts of the height and of the width. Returns a sentence for
+    each image that could not be predicted; the others are written.
     """
+    problems = []
     with Reporter("predict", len(work)) as reporter:
         for done, (file, name) in enumerate(work, 1):
-            image = read_upright(file)
-            batch = as_batch([image])
-            ids = class_ids(network, batch, protocol, settings)[0]
-            pictures = {"labels": ids, "overlays": overlay(image, ids, colours)}
-            if point:
-                shown = as_shown(batch, settings)
-                for block, found in network_attention(network, shown, point).items():
-                    pictures[f"attention/{block}"] = drawn(network, image, block, found, point)
+            try:
+                with _memory_named(file):
+                    pictures = _pictures(network, file, colours, protocol, settings, point)
+            except InputError as error:
+                problems.append(str(error))
+                pictures = {}
             for folder, pixels in pictures.items():
                 kind, _, block = folder.partition("/")
                 suffix = f"-{block}.png" if block else ".png"
                 with _written(out), whole_file(out / kind / f"{name}{suffix}") as partial:
                     Image.fromarray(pixels).save(partial, "PNG")
             reporter.update(done)
+    return problems
+
+
+def _pictures(
+    network: SegmentationNetwork,
+    file: Path,
+    colours: Pixels,
+    protocol: Protocol,
+    settings: Evaluate,
+    point: tuple[float, float] | None,
+) -> dict[str, Pixels]:
+    """Return what is drawn of an image, by the folder that it is written to."""
+    image = read_upright(file)
+    batch = as_batch([image])
+    ids = class_ids(network, batch, protocol, settings)[0]
+    pictures = {"labels": ids, "overlays": overlay(image, ids, colours)}
+    if point:
+        shown = as_shown(batch, settings)
+        for block, found in network_attention(network, shown, point).items():
+            pictures[f"attention/{block}"] = drawn(network, image, block, found, point)
+    return pictures
+
+
+def _memory_named(file: Path) -> AbstractContextManager[None]:
+    return memory_told(lambda: (f"{file}: too large for the memory; try --protocol sliding", None))
 
 
 def drawn(
@@ -197,17 +180,21 @@ def main() -> None:
         )
     if not all(0 <= part < 1 for part in given.point):
         raise InputError(f"--point is {given.point}; allowed are two numbers from 0 to below 1")
-    work = jobs(given.inputs, given.out)
-    sizes = [header(file).size[::-1] for file, _ in work]
+    work, left_out = find(given.inputs, given.out)
+    total = len(work)
     shown: list[Protocol] = [protocol, "whole"] if given.attention else [protocol]
     classes = list(dataset.classes)
     alone = evaluate.model_copy(update={"protocols": shown})
-    network = load(given.checkpoint, dataset.name, classes, sizes, alone)
+
+    def load_for(sizes: list[Size]) -> SegmentationNetwork:
+        return load(given.checkpoint, dataset.name, classes, sizes, alone)
+
+    network, work, problems = load_fitting(work, load_for)
     if given.attention and not attention_blocks(network):
         raise InputError(f"{given.checkpoint}: it has no non-local block, and so no --attention")
     with _written(given.out), whole_file(given.out / "classes.json") as partial:
         partial.write_text(json.dumps(dict(enumerate(classes)), indent=1) + "\n", encoding="utf-8")
-    predict(
+    problems += predict(
         network,
         work,
         given.out,
@@ -216,7 +203,60 @@ def main() -> None:
         settings=alone,
         point=tuple(given.point) if given.attention else None,
     )
-    print(f"{given.out}: {len(work)} images predicted by {given.checkpoint.stem} ({protocol})")
+    predicted = total - len(problems)
+    print(f"{given.out}: {predicted} images predicted by {given.checkpoint.stem} ({protocol})")
+    name_files("files left out", left_out)
+    animated = [f"{file}: {count} frames" for file, _ in work if (count := frames(file)) > 1]
+    name_files("files of which only the first frame is predicted", animated)
+    if problems:
+        raise _failure(problems, total)
+
+
+def name_files(what: str, lines: Sequence[str]) -> None:
+    """Print up to ten lines to stderr, with how many there are."""
+    if lines:
+        print(several(lines, what), file=sys.stderr)
+
+
+def _failure(problems: Sequence[str], total: int) -> InputError:
+    """Return one error for all images that could not be predicted."""
+    if len(problems) == 1:
+        return InputError(problems[0])
+    return several(problems, f"of {total} images could not be predicted")
+
+
+def load_fitting(
+    work: Sequence[Job], load_for: Callable[[list[Size]], SegmentationNetwork]
+) -> tuple[SegmentationNetwork, list[Job], list[str]]:
+    """Return the network, the images that it can predict, and why it cannot predict the others.
+
+    load_for(sizes) returns the network, or raises InputError if it does not take images of these
+    heights and widths.
+    """
+    sizes: dict[Job, Size] = {}
+    problems = []
+    for job in work:
+        try:
+            sizes[job] = header(job.file).size[::-1]
+        except InputError as error:
+            problems.append(str(error))
+    if not sizes:
+        raise _failure(problems, len(work))
+    distinct = sorted(set(sizes.values()))
+    try:
+        return load_for(distinct), list(sizes), problems
+    except InputError as error:
+        refused = error
+    reasons: dict[Size, str] = {}
+    for size in distinct:  # one small image must not end the others
+        try:
+            network = load_for([size])
+        except InputError as error:
+            reasons[size] = str(error)
+    if len(reasons) == len(distinct):
+        raise refused
+    problems += [f"{job.file}: {reasons[size]}" for job, size in sizes.items() if size in reasons]
+    return network, [job for job, size in sizes.items() if size not in reasons], problems
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import copy
 import csv
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,7 @@ def test_nothing_measured_is_two_empty_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    shutil.copy(ROOT / "params.yaml", ".")
     collect.main()
     assert collect.RESULTS.read_text(encoding="utf-8") == ""
     assert collect.CURVES.read_text(encoding="utf-8") == "variant,seed,iteration,loss\n"

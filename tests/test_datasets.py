@@ -326,10 +326,10 @@ def test_files_without_permission_are_named(
     locked = {dataset.pairs(root, "train")[0].image, dataset.pairs(root, "val")[0].label}
     opened, listed = Image.open, Path.iterdir
 
-    def refuse(file: Path) -> Image.Image:
+    def refuse(file: Path, **how: object) -> Image.Image:
         if file in locked:
             raise PermissionError(13, "Permission denied", str(file))
-        return opened(file)
+        return opened(file, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Image, "open", refuse)
     told = refusal(dataset, root)

@@ -1,6 +1,7 @@
 """Prediction of a user's own images: what is written, and what is refused in a sentence."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pipeline import predict
 from pipeline.common import checkpoint, params, yaml_file
 from pipeline.common.cli import InputError
 from pipeline.datasets import DATASETS
+from pipeline.datasets.files import read_upright
 from pipeline.drawing.attention import AMBER, anchor_grids
 from pipeline.drawing.colours import palette
 from pipeline.scoring.predict import as_batch
@@ -116,6 +118,96 @@ def test_the_heaviest_anchor_is_the_brightest_bin(workplace: Path) -> None:
     assert np.abs(middle - 0.9 * np.array(AMBER)).max() <= 1
 
 
+def test_all_that_a_folder_holds_is_predicted_or_named(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels = Image.open("own/a.png")
+    forms = ["jfif", "gif", "avif", "ppm", "jp2", "JPE"]
+    for form in forms:
+        pixels.save(f"own/{form}.{form}")
+    image(Path("elsewhere/c.png"))
+    image(Path("own/like.png/d.png"))
+    Path("own/linked").symlink_to(Path("elsewhere").resolve())
+    Path("own/like.png/circle").symlink_to(Path("own").resolve())
+    Path("elsewhere/back").symlink_to(Path("own").resolve())
+    Path("own/notes.txt").write_text("no image")
+    Path("own/photo.heic").write_text("no image that is read")
+    pixels.save("own/film.webp", save_all=True, append_images=[Image.new("RGB", (130, 70))])
+    run(monkeypatch, WEIGHTS, "own", "--out", "out")
+    names = sorted(
+        f.relative_to("out/labels").as_posix()
+        for f in Path("out/labels").rglob("*.png")
+        if f.is_file()
+    )
+    expected = ["a", "deep/b", "film", "like.png/d", "linked/c", *forms]
+    assert names == sorted(f"{name}.png" for name in expected)
+    told = capsys.readouterr()
+    assert f"out: {len(expected)} images predicted" in told.out
+    assert "4 files left out:" in told.err
+    for line in (
+        "own/like.png/circle: a link to a folder that is read already",
+        "own/linked/back: a link to a folder that is read already",
+        "own/notes.txt: its suffix is not that of an image",
+        "own/photo.heic: its suffix is not that of an image",
+        "own/film.webp: 2 frames",
+    ):
+        assert line in told.err
+
+
+def test_bad_images_are_named_at_the_end_and_spare_the_others(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = Path("own/a.png").read_bytes()
+    Path("own/Cut.png").write_bytes(content[:9000])  # its header is whole
+    Path("own/Text.jpg").write_text("no image")
+    Path("own/Lost.png").symlink_to("nowhere")
+    Image.new("I;16", (130, 70)).save("own/Deep.png")
+    os.mkfifo("own/Pipe.png")
+    Image.open("own/a.png").save("own/noted.webp", exif=b"Exif\0\0MM\0*")
+    Path(os.fsdecode(b"own/\xff.png")).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        run(monkeypatch, WEIGHTS, "own", "--out", "out")
+    told = str(caught.value)
+    assert told.startswith("5 of 9 images could not be predicted:")
+    for sentence in (
+        "own/Cut.png: cannot be read",
+        "own/Text.jpg: not an image",
+        "own/Lost.png is missing",
+        "own/Deep.png: mode I;16; allowed are 8 bits a channel",
+        "own/Pipe.png: not a file",
+    ):
+        assert sentence in told
+    assert "out: 4 images predicted" in capsys.readouterr().out
+    written = {os.fsencode(f.name) for f in Path("out/labels").rglob("*.png")}
+    assert written == {b"a.png", b"b.png", b"noted.png", b"\xff.png"}
+
+
+def test_an_image_that_the_network_or_the_memory_does_not_take_spares_the_others(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = predict.load
+
+    def load(file: Path, dataset: str, classes: list[str], sizes: list[predict.Size], s: object):  # type: ignore[no-untyped-def]
+        if (40, 200) in sizes:
+            raise InputError("allowed are larger images")
+        return original(file, dataset, classes, sizes, s)  # type: ignore[arg-type]
+
+    def read(file: Path) -> object:
+        if file.name == "huge.png":
+            raise MemoryError
+        return read_upright(file)
+
+    monkeypatch.setattr(predict, "load", load)
+    monkeypatch.setattr(predict, "read_upright", read)
+    image(Path("own/tiny.png"), (40, 200))
+    image(Path("own/huge.png"))
+    with pytest.raises(InputError) as caught:
+        run(monkeypatch, WEIGHTS, "own", "--out", "out")
+    assert "own/tiny.png: allowed are larger images" in str(caught.value)
+    assert "own/huge.png: too large for the memory" in str(caught.value)
+    assert len(list(Path("out/labels").rglob("*.png"))) == 2
+
+
 def test_what_cannot_be_predicted_is_refused_in_a_sentence(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +220,8 @@ def test_what_cannot_be_predicted_is_refused_in_a_sentence(
     image(Path("own2/a.jpg"))
     image(Path("own2/a.png"))
     Path("empty").mkdir()
+    image(Path("own3/x.jpg"))
+    image(Path("own3/x.png/b.png"))
     Path("text.png").write_text("not pixels", encoding="utf-8")
     damaged = Path("damaged.png")
     damaged.write_bytes(Path("own/a.png").read_bytes()[:9000])
@@ -136,8 +230,9 @@ def test_what_cannot_be_predicted_is_refused_in_a_sentence(
         (f"{WEIGHTS} nowhere.png --out out", "nowhere.png is missing"),
         (f"{WEIGHTS} text.png --out out", "text.png: not an image"),
         (f"{WEIGHTS} damaged.png --out out", "damaged.png: cannot be read"),
-        (f"{WEIGHTS} empty --out out", "empty: holds no image; read are .bmp, "),
+        (f"{WEIGHTS} empty --out out", "empty: holds no image; read are .apng, "),
         (f"{WEIGHTS} own2 --out out", "own2/a.jpg and own2/a.png would both be written as a.png"),
+        (f"{WEIGHTS} own3 --out out", "own3/x.jpg would be written as x.png, which must be a fold"),
         (f"{WEIGHTS} own own/a.png --out out", "own/a.png and own/a.png would both"),
         (f"{WEIGHTS} own --out own/out", "--out own/out lies in the input own"),
         (f"{WEIGHTS} own --out text.png", "--out text.png: cannot be written"),

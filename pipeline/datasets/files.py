@@ -1,4 +1,8 @@
-"""Finding and decoding a dataset's files; every problem is an InputError with the file's name."""
+"""Finding and decoding a dataset's files; every problem is an InputError with the file's name.
+
+Pixels that leave this module are (H, W, 3) uint8, with the height and width that the file's header
+says.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyspng
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile as PillowFile
 
 from pipeline.common.cli import InputError
 
-_FAULTS = (OSError, RuntimeError, SyntaxError, ValueError, Image.DecompressionBombError)
+_FAULTS = (OSError, EOFError, RuntimeError, SyntaxError, ValueError, Image.DecompressionBombError)
 LISTED = 10  # problems told at once
 _MODES = {  # of Pillow, where the name does not say it
     "1": "a 1-bit image",
@@ -21,6 +26,9 @@ _MODES = {  # of Pillow, where the name does not say it
     "I;16": "a 16-bit image",
     "P": "a palette image",
 }
+_SPREAD = {"L;2": "a 2-bit image", "L;4": "a 4-bit image"}  # Pillow multiplies their values
+# Others need a program (EPS), hold vectors or several sizes, or are no photographs.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def several(problems: Sequence[str], what: str) -> InputError:
@@ -43,26 +51,42 @@ def _told_by_name(file: Path) -> Iterator[None]:
         raise InputError(f"{file}: cannot be read ({error}); fetch it again") from None
 
 
-def header(file: Path) -> Image.Image:
+def _opened(file: Path | BytesIO) -> PillowFile:
+    return Image.open(file, formats=FORMATS)
+
+
+def header(file: Path) -> PillowFile:
     """An image file, of which only the header is read."""
-    with _told_by_name(file), Image.open(file) as image:
-        return image
+    with _told_by_name(file):
+        if file.exists() and not file.is_file():  # a pipe would be waited for
+            raise InputError(f"{file}: not a file")
+        with _opened(file) as image:
+            return image
 
 
-def _decode(file: Path, image: Image.Image, mode: str, rows: int | None = None) -> npt.NDArray[Any]:
-    """The pixels of a file with this header, in a mode of Pillow: (H, W) or (H, W, 3).
+def _decode(file: Path, image: PillowFile, mode: str, rows: int | None = None) -> npt.NDArray[Any]:
+    """Return the first rows of a file with this header: uint8, (H, W), or (H, W, 3) in mode RGB.
 
     A PNG is decoded from the top; of one that is not interlaced, the first `rows` are enough.
     """
+    height = min(rows or image.height, image.height)
     with _told_by_name(file):
         if image.format == "PNG" and image.mode == mode in ("L", "RGB"):
             png = file.read_bytes()
-            if rows and not image.info.get("interlace"):
+            if not image.info.get("interlace"):
                 # The height in the header says where the decoder, which reads no checksum, stops.
-                png = b"".join((png[:20], min(rows, image.height).to_bytes(4), png[24:]))
-            return pyspng.load(png)  # in half of Pillow's time
-        with Image.open(file) as decoded:
-            return np.asarray(decoded.convert(mode))
+                png = b"".join((png[:20], height.to_bytes(4), png[24:]))
+            pixels = pyspng.load(png, format=mode)  # in half of Pillow's time
+        else:
+            with _opened(file) as decoded:
+                pixels = np.asarray(decoded.convert(mode))
+    pixels = pixels[:height]
+    shape = (height, image.width, 3) if mode == "RGB" else (height, image.width)
+    if pixels.shape != shape or pixels.dtype != np.uint8:
+        raise InputError(
+            f"{file}: decoded to {pixels.dtype} {pixels.shape}; its header promises uint8 {shape}"
+        )
+    return pixels
 
 
 class ImageFile:
@@ -85,18 +109,41 @@ def checked(file: Path) -> bytes:
     """The bytes of an image file that is whole: by a PNG's checksums, else by decoding it."""
     with _told_by_name(file):
         content = file.read_bytes()
-        with Image.open(BytesIO(content)) as image:
+        with _opened(BytesIO(content)) as image:
             image.verify() if image.format == "PNG" and image.tile else image.load()
     return content
 
 
 def read_upright(file: Path) -> npt.NDArray[np.uint8]:
-    """RGB pixels (H, W, 3) of a photograph, turned as the camera says that it was held."""
+    """Return RGB pixels (H, W, 3) of a photograph, turned as the camera says that it was held."""
     pixels = np.asarray(ImageFile(file))
-    with _told_by_name(file), Image.open(file) as image:
-        turned = Image.fromarray(pixels)
-        turned.getexif().update(image.getexif())
-        return np.asarray(ImageOps.exif_transpose(turned))
+    with _told_by_name(file), _opened(file) as image:
+        image.load()  # which itself turns a TIFF, and takes the note off
+        turn = _orientation(image)
+    photograph = Image.fromarray(pixels)
+    photograph.getexif()[ExifTags.Base.Orientation] = turn
+    return np.asarray(ImageOps.exif_transpose(photograph))
+
+
+def frames(file: Path) -> int:
+    """Return how many pictures a file holds, as far as it can be read.
+
+    Those of a JPEG after the first are previews and depths, which do not count.
+    """
+    try:
+        with _opened(file) as image:
+            return 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+    except _FAULTS:
+        return 1
+
+
+def _orientation(image: PillowFile) -> int:
+    """Return the EXIF orientation; a note that cannot be read turns nothing."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # Pillow raises whatever the bytes lead to, and the pixels are good
+        return 1
+    return orientation if isinstance(orientation, int) else 1
 
 
 def read_labels(file: Path, modes: Sequence[str] = ("L",)) -> npt.NDArray[Any]:
@@ -104,11 +151,12 @@ def read_labels(file: Path, modes: Sequence[str] = ("L",)) -> npt.NDArray[Any]:
     image = header(file)
     if image.format != "PNG":
         raise InputError(f"{file}: a {image.format} image; allowed are PNGs, as published")
-    if image.mode not in modes:
+    spread = _SPREAD.get(str(image.tile[0].args)) if image.tile else None
+    if image.mode not in modes or spread:
         allowed = "grey or palette" if "P" in modes else "grey"
         raise InputError(
-            f"{file}: {_MODES.get(image.mode, f'an {image.mode} image')}; allowed are 8-bit "
-            f"{allowed} label values, as published"
+            f"{file}: {spread or _MODES.get(image.mode, f'an {image.mode} image')}; allowed are "
+            f"8-bit {allowed} label values, as published"
         )
     checked(file)  # its checksums, which the decoder does not read
     return _decode(file, image, image.mode)

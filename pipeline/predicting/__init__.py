@@ -1,0 +1,1 @@
+"""What the command predict needs: the images in and below folders."""
