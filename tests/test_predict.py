@@ -130,8 +130,8 @@ def test_all_that_a_folder_holds_is_predicted_or_named(
     Path("own/linked").symlink_to(Path("elsewhere").resolve())
     Path("own/like.png/circle").symlink_to(Path("own").resolve())
     Path("elsewhere/back").symlink_to(Path("own").resolve())
-    Path("own/notes.txt").write_text("no image")
-    Path("own/photo.heic").write_text("no image that is read")
+    Path("own/notes.txt").write_text("no image", encoding="utf-8")
+    Path("own/photo.heic").write_text("no image that is read", encoding="utf-8")
     pixels.save("own/film.webp", save_all=True, append_images=[Image.new("RGB", (130, 70))])
     run(monkeypatch, WEIGHTS, "own", "--out", "out")
     names = sorted(
@@ -159,7 +159,7 @@ def test_bad_images_are_named_at_the_end_and_spare_the_others(
 ) -> None:
     content = Path("own/a.png").read_bytes()
     Path("own/Cut.png").write_bytes(content[:9000])  # its header is whole
-    Path("own/Text.jpg").write_text("no image")
+    Path("own/Text.jpg").write_text("no image", encoding="utf-8")
     Path("own/Lost.png").symlink_to("nowhere")
     Image.new("I;16", (130, 70)).save("own/Deep.png")
     os.mkfifo("own/Pipe.png")
