@@ -63,7 +63,8 @@ def test_sizes_and_scales() -> None:
     ]
     images = torch.arange(48, dtype=torch.uint8).view(1, 3, 4, 4)
     assert scaled(images, 1.1) is images  # of the same size after rounding
-    assert scaled(images, 0.5).shape == (1, 3, 2, 2)
+    checks = (torch.arange(64).view(1, 1, 8, 8) % 2 * 200).to(torch.uint8).expand(1, 3, 8, 8)
+    assert ((scaled(checks, 0.375) - 100.0).abs() < 20).all()  # no pixel alone: antialiased
     given = settings(sides=(8, 1000))
     assert predict.as_shown(images, given).shape == (1, 3, 8, 8)
 

@@ -12,7 +12,7 @@ from ann.loss import IGNORE_INDEX
 from pipeline.common import params
 from pipeline.common.cli import RunFailed
 from pipeline.common.paths import RunPaths
-from pipeline.inputs.loader import Batch
+from pipeline.inputs.loader import Batch, sample_indices
 from pipeline.training import state
 from pipeline.training.recipe import combined, training_sums
 from pipeline.training.run import Run
@@ -43,6 +43,7 @@ def make(monkeypatch: pytest.MonkeyPatch, folder: Path, **changes: Any) -> Train
     train |= {"iterations": 8, "warmup": 2, "batch_size": 4}
     train["optimizer"] = {"name": "sgd", "lr": 0.5, "momentum": 0.0, "weight_decay": 0.0}
     train["loss"] = {"aux_weight": 0.7, "class_weights": [1.0, 2.0, 4.0], "ohem": None}
+    train["loss"]["class_weights"] = changes.pop("weights", [1.0, 2.0, 4.0])
     train["loss"]["at_labels"] = changes.pop("at_labels", True)
     train["loss"]["ohem"] = changes.pop("ohem", None)
     network = SETTINGS.network("baseline") | {"widths": [8, 8, 8, 8], "channels": 8}
@@ -225,11 +226,26 @@ def test_a_loss_that_is_not_finite_is_told_with_where_it_was(
         made.checked_loss(4)
     assert told.value.at == 3
     assert "baseline-0: the loss is inf at iteration 3, learning rate 0.386" in str(told.value)
-    assert str(told.value).count(", ") >= 3
-    assert " and 1 more; the last good state is kept" in str(told.value)
+    names = [made.store.names[i] for i in sample_indices(0, 2, 4, 4)]
+    assert f"images {', '.join(names[:3])} and 1 more; the last good state" in str(told.value)
     with torch.no_grad():
         next(made.bare.parameters()).fill_(torch.nan)
     with pytest.raises(RunFailed, match="is no longer finite") as told:
         made.save(2)
     assert told.value.at == 2
     assert not made._state.exists()
+    with pytest.raises(RunFailed, match="is no longer finite") as told:
+        made.finish({})
+    assert told.value.at == 8
+    assert not made.paths.record.exists()
+
+
+def test_without_class_weights_every_pixel_counts_alike(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = make(monkeypatch, tmp_path, weights=None, micro_batch=2)
+    freeze_statistics(made)
+    (sums,) = parts(made, batch(), 4)
+    assert sums.valid == (batch().labels != IGNORE_INDEX).sum()
+    expected = combined(made.run.train.loss, sums, sums.kept, sums.valid)
+    torch.testing.assert_close(made._gradients(batch()), expected.detach())
