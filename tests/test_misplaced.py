@@ -1,16 +1,21 @@
 """Datasets that are not quite as published: each gets the sentence that helps."""
 
 import os
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from pipeline.datasets import DATASETS
 from pipeline.prepare import prepare
+from tests.conftest import ROOT, Clone
 from tests.test_datasets import make, refusal
+from tests.trees import camvid
 
 
 def move(old: Path, new: Path) -> None:
@@ -135,3 +140,27 @@ def test_names_that_are_no_utf8_are_refused_in_the_dataset_and_spared_beside_it(
     told = refusal(dataset, root)
     assert "its name is no UTF-8; rename it" in told
     assert told.startswith("1 names in train")
+
+
+def test_leftovers_in_the_repository_cost_dvc_nothing(tmp_path: Path) -> None:
+    repository = Clone(tmp_path)
+    dvc = (sys.executable, "-m", "dvc")
+    repository.run(*dvc, "init", "--quiet", "--no-scm")
+    shutil.copy(ROOT / ".dvcignore", tmp_path)
+    root = camvid(tmp_path / "data")
+    stage = {"cmd": "true", "deps": ["data"]}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"prepare": stage}}))
+    repository.run(*dvc, "repro", "--quiet")
+    leftovers = [
+        "CamVid.zip",
+        "train/old.tar.gz",
+        "train/._a.png",
+        "val/.DS_Store",
+        "__MACOSX/a.png",
+    ]
+    for name in leftovers:
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("left over")
+    assert "up to date" in repository.run(*dvc, "status")
+    (root / "train/0001TP_000009.png").write_text("part of it")
+    assert "changed deps" in repository.run(*dvc, "status")
