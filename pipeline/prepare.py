@@ -19,7 +19,8 @@ from pipeline.common.cli import InputError
 from pipeline.common.files import digest, write_json
 from pipeline.common.progress import Reporter
 from pipeline.datasets import BACKGROUND, DATASETS, IGNORE, SPLITS, Dataset, Pair
-from pipeline.datasets.files import check_root, several
+from pipeline.datasets.files import several
+from pipeline.datasets.root import check_root
 from pipeline.inputs.store import Reference, Writer, write_references
 from pipeline.preparing import space
 from pipeline.preparing.journal import CONTENT, Entry, Journal, partial_folder, signature

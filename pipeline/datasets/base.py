@@ -1,7 +1,7 @@
 """What a dataset has to say of itself: its classes, its label values and where its files lie."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +51,7 @@ class Dataset:
     split without labels. read_labels(file) returns the raw values (H, W). published are the
     numbers of images per split, folders what the root holds, download what to get and from whom.
     size is the height and width of an image; where sizes_differ, our estimate of a mean one.
+    hints say, for a value that must not occur in a label file, what usually puts it there.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Dataset:
     background: bool = False
     read_labels: Callable[[Path], npt.NDArray[Any]] = read_labels
     test_images: Callable[[Path], list[tuple[str, Path]]] | None = None
+    hints: Mapping[int, str] = field(default_factory=dict)
 
 
 def lookup_table(

@@ -37,14 +37,23 @@ def several(problems: Sequence[str], what: str) -> InputError:
     return InputError("\n  ".join([f"{len(problems)} {what}{first}:", *problems[:LISTED]]))
 
 
+def missing(file: Path) -> str:
+    """Say that a file is not there, or that the link's target is not."""
+    if file.is_symlink():
+        return f"{file} is a link to {file.readlink()}, which is missing"
+    return f"{file} is missing"
+
+
 @contextmanager
 def _told_by_name(file: Path) -> Iterator[None]:
     try:
+        if file.exists() and not file.is_file():  # a pipe would be waited for
+            raise InputError(f"{file}: not a file")
         yield
     except UnidentifiedImageError:
         raise InputError(f"{file}: not an image") from None
     except FileNotFoundError:
-        raise InputError(f"{file} is missing") from None
+        raise InputError(missing(file)) from None
     except PermissionError:
         raise InputError(f"{file}: no permission to read it") from None
     except _FAULTS as error:
@@ -57,11 +66,8 @@ def _opened(file: Path | BytesIO) -> PillowFile:
 
 def header(file: Path) -> PillowFile:
     """An image file, of which only the header is read."""
-    with _told_by_name(file):
-        if file.exists() and not file.is_file():  # a pipe would be waited for
-            raise InputError(f"{file}: not a file")
-        with _opened(file) as image:
-            return image
+    with _told_by_name(file), _opened(file) as image:
+        return image
 
 
 def _decode(file: Path, image: PillowFile, mode: str, rows: int | None = None) -> npt.NDArray[Any]:
@@ -181,8 +187,8 @@ def match(images: Mapping[str, Path], labels: Mapping[str, Path], split: str) ->
     if not images and not labels:
         raise InputError(f"the {split} split is empty")
     alone = [
-        f"{have[name]}: the {what} has no {missing}"
-        for have, lack, what, missing in (
+        f"{have[name]}: the {what} has no {lacks}"
+        for have, lack, what, lacks in (
             (images, labels, "image", "label"),
             (labels, images, "label", "image"),
         )
@@ -190,24 +196,12 @@ def match(images: Mapping[str, Path], labels: Mapping[str, Path], split: str) ->
     ]
     if alone:
         raise several(alone, f"files in {split} lack their other half")
+    unreadable = [f"{images[n]}: its name is no UTF-8; rename it" for n in images if not _utf8(n)]
+    if unreadable:
+        raise several(unreadable, f"names in {split} cannot be recorded")
     return sorted(images)
 
 
-def check_root(root: Path, folders: Sequence[str]) -> None:
-    """Where `root` is a level too high or too deep in the dataset, say which folder to give."""
-
-    def fits(folder: Path) -> bool:
-        return all((folder / name).is_dir() for name in folders)
-
-    try:
-        if fits(root):
-            return
-        near = [root.absolute().parent, *sorted(f for f in root.iterdir() if f.is_dir())]
-        found = [folder for folder in near if fits(folder)]
-    except PermissionError as error:
-        raise InputError(f"{error.filename or root}: no permission to read it") from None
-    if found:
-        raise InputError(
-            f"dataset_dir is {str(root)!r}; give {str(found[0])!r}, which holds "
-            f"{' and '.join(folders)}"
-        )
+def _utf8(name: str) -> bool:
+    """Whether a name can be written as UTF-8; Python keeps other bytes as lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)

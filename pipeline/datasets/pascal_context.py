@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pipeline.common.cli import InputError
 from pipeline.datasets.base import Dataset, Pair, lookup_table, voc_colour
-from pipeline.datasets.files import listing, match, read_labels, several
+from pipeline.datasets.files import listing, match, missing, read_labels, several
 
 _CLASSES = {  # with their numbers among the 459
     "aeroplane": 2,
@@ -77,6 +77,7 @@ _CLASSES = {  # with their numbers among the 459
     "wood": 458,
 }
 _LABELS = 459
+_OWN_LISTS = Path("ImageSets", "SegmentationContext")
 _VARIABLE = "LabelMap"
 _MERGED = np.array([0, *_CLASSES.values()], np.uint16)  # a merged PNG's value -> number
 _DOWNLOAD = (
@@ -115,17 +116,31 @@ def _read_mat(file: Path) -> npt.NDArray[np.uint16]:
     raise InputError(f"{file}: {_VARIABLE} holds other things than a map of label numbers")
 
 
-def _names(root: Path, split: str) -> list[str]:
+def _list(root: Path, split: str) -> Path:
     """The split's list: that of SegmentationContext where somebody made one, else VOC's own."""
-    lists = root / "ImageSets"
-    own = lists / "SegmentationContext" / f"{split}.txt"
-    file = own if own.is_file() else lists / "Main" / f"{split}.txt"
+    own = root / _OWN_LISTS / f"{split}.txt"
+    return own if own.is_file() else root / "ImageSets" / "Main" / f"{split}.txt"
+
+
+def _names(file: Path) -> list[str]:
     try:
         return file.read_text(encoding="utf-8").split()
     except FileNotFoundError:
-        raise InputError(f"{file} is missing; {_DOWNLOAD}") from None
+        raise InputError(f"{missing(file)}; {_DOWNLOAD}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read ({error})") from None
+
+
+def _labels(root: Path) -> tuple[Path, dict[str, Path]]:
+    """The folder of the labels, and its files by name: the publisher's, else merged ones."""
+    published, merged = root / "trainval", root / "SegmentationClassContext"
+    for folder, suffix in ((published, ".mat"), (merged, ".png")):
+        if folder.is_dir() and (files := listing(folder, suffix, _DOWNLOAD)):
+            return folder, files
+    nested = published / published.name
+    if nested.is_dir() and listing(nested, ".mat", _DOWNLOAD):
+        raise InputError(f"{published} holds no labels; move those of {nested} into it")
+    return published, listing(published, ".mat", _DOWNLOAD)
 
 
 def _listed(files: Mapping[str, Path], names: list[str]) -> dict[str, Path]:
@@ -133,19 +148,25 @@ def _listed(files: Mapping[str, Path], names: list[str]) -> dict[str, Path]:
 
 
 def pairs(root: Path, split: str) -> list[Pair]:
-    merged = root / "SegmentationClassContext"
     images = listing(root / "JPEGImages", ".jpg", _DOWNLOAD)
-    if merged.is_dir() and not (root / "trainval").is_dir():
-        labels = listing(merged, ".png", _DOWNLOAD)
-    else:
-        labels = listing(root / "trainval", ".mat", _DOWNLOAD)
-    names = _names(root, split)
+    folder, labels = _labels(root)
+    file = _list(root, split)
+    names = _names(file)
     lost = [name for name in names if name not in images and name not in labels]
     if lost:
         problems = [f"{root / 'JPEGImages' / name}.jpg: listed, but missing" for name in lost]
         raise several(problems, f"images of {split} are missing")
     images, labels = _listed(images, names), _listed(labels, names)
-    return [Pair(name, images[name], labels[name]) for name in match(images, labels, split)]
+    try:
+        matched = match(images, labels, split)
+    except InputError as error:
+        if file.parent.name != "Main" or folder.name == "trainval":
+            raise
+        raise InputError(
+            f"{error}\n{file} is VOC's own list; put the lists that were made with the labels in "
+            f"{folder} into {root / _OWN_LISTS}"
+        ) from None
+    return [Pair(name, images[name], labels[name]) for name in matched]
 
 
 DATASET = Dataset(

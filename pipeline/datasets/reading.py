@@ -22,10 +22,11 @@ def read(pair: Pair, dataset: Dataset) -> Unread:
         )
     label = _class_ids(values, dataset.lookup)
     if (label == UNKNOWN).any():
-        known = np.flatnonzero(dataset.lookup != UNKNOWN)
+        known, value = np.flatnonzero(dataset.lookup != UNKNOWN), values[label == UNKNOWN].max()
+        hint = dataset.hints.get(int(value))
         raise InputError(
-            f"{pair.label}: label value {values[label == UNKNOWN].max()}; allowed are "
-            f"{dataset.name}'s {known.min()} to {known.max()}"
+            f"{pair.label}: label value {value}; allowed are "
+            f"{dataset.name}'s {known.min()} to {known.max()}{f' ({hint})' if hint else ''}"
         )
     return Unread(image, label)
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from pipeline.common.cli import InputError
 from pipeline.common.files import code_digest, digest, read_json, whole_file, write_json
 from pipeline.datasets import Dataset, Pair
+from pipeline.datasets.files import missing
 from pipeline.datasets.reading import sample_digest
 from pipeline.inputs.store import read_decoded
 
@@ -50,6 +51,8 @@ def signature(
 def _stamp(file: Path, root: Path) -> tuple[str, int, int]:
     try:
         found = file.stat()
+    except FileNotFoundError:
+        raise InputError(missing(file)) from None
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from None
     return file.relative_to(root).as_posix(), found.st_size, found.st_mtime_ns
