@@ -20,17 +20,16 @@ def uri() -> str:
         InputError: MLFLOW_TRACKING_URI names no store that MLflow writes to.
     """
     given = os.environ.get(VARIABLE) or LOCAL_STORE
-    scheme = given.split(":", 1)[0] if ":" in given else ""
-    if scheme in ("", "file"):
+    parts = urlsplit(given)
+    if not parts.scheme and given != "databricks" or parts.scheme == "file":
         if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1"):
             return given
         raise InputError(
-            f"{VARIABLE} is {given!r}, a folder, and MLflow writes to folders no longer; "
+            f"{VARIABLE} is {given!r}, a folder, and MLflow no longer writes to folders; "
             f"{_ALLOWED}; unset it to use mlflow.db"
         )
-    if given.split(":", 1)[0] != "databricks" and not (
-        _SCHEMES.fullmatch(scheme) and given.startswith(f"{scheme}://")
-    ):
+    nowhere = is_server(given) and not parts.netloc
+    if nowhere or not _SCHEMES.fullmatch(parts.scheme or given):
         raise InputError(f"{VARIABLE} is {shown(given)!r}; {_ALLOWED}; unset it to use mlflow.db")
     return given
 

@@ -51,22 +51,45 @@ def lost(uri: str) -> bool:
     return uri.startswith(f"{root}/") and not Path(_path(uri)).is_dir()
 
 
-def unusable(error: BaseException) -> str | None:
-    """Return why MLflow will never open a database, or None if it may do so later."""
-    from alembic.util import CommandError
-    from sqlalchemy.exc import DBAPIError
+def fault(database: Path) -> str | None:
+    """Return why MLflow will never use a database, or None if it may.
 
-    if isinstance(error, CommandError) or "database schema" in str(error):
-        return "its tables are of another version of MLflow"
-    origin = error.orig if isinstance(error, DBAPIError) else None
-    code = getattr(origin, "sqlite_errorname", "")
-    if code == "SQLITE_NOTADB":
-        return "it is no database"
-    if code.startswith("SQLITE_CORRUPT"):
-        return "it is damaged"
-    if code == "SQLITE_ERROR":
-        return "its tables are not as MLflow makes them"
-    return None
+    This asks before MLflow does, because MLflow keeps connections to a file that it once opened.
+    """
+    if database.is_dir():
+        return "it is a folder"
+    if not database.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(database)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            if not tables:
+                return None  # MLflow fills an empty one
+            if "alembic_version" not in tables:
+                return "its tables are not MLflow's"
+            found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        name = error.sqlite_errorname
+        if name == "SQLITE_NOTADB":
+            return "it is no database"
+        if name.startswith("SQLITE_CORRUPT"):
+            return "it is damaged"
+        raise
+    return _wrong_version(found[0] if found else "none", tables)
+
+
+def _wrong_version(found: str, tables: set[str]) -> str | None:
+    import mlflow.store
+    import mlflow.store.tracking.dbmodels.models  # which names its tables
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db.base_sql_model import Base
+
+    known = ScriptDirectory(str(Path(mlflow.store.__path__[0]) / "db_migrations"))
+    if found == known.get_current_head():
+        lacks = sorted(set(Base.metadata.tables) - tables)
+        return f"it lacks MLflow's table {lacks[0]}" if lacks else None
+    older = found in {script.revision for script in known.walk_revisions()}
+    return f"its tables are of {'an older' if older else 'another'} version of MLflow"
 
 
 def set_aside(database: Path, reason: str) -> None:

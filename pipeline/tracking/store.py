@@ -56,8 +56,8 @@ def deliver(send: Callable[[], object]) -> bool:
             raise
         if _is_refusal(error):
             raise InputError(
-                f"the MLflow store {address.shown(address.uri())} refuses this: {reason}; set "
-                f"{address.VARIABLE} to a store that takes it, or unset it to use mlflow.db"
+                f"the MLflow store {address.shown(address.uri())} cannot be used: {reason}; set "
+                f"{address.VARIABLE} to another store, or unset it to use mlflow.db"
             ) from None
         print(f"tracking failed and will be repeated later: {reason}", file=sys.stderr)
         return False
@@ -65,9 +65,11 @@ def deliver(send: Callable[[], object]) -> bool:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Return whether the store answered that it does not take this, now or later."""
+    """Return whether the store does not take this, now or later."""
     from mlflow.exceptions import MlflowException
 
+    if isinstance(error, ImportError):
+        return True  # a database's driver
     waits = (408, 409, 425, 429)  # HTTP's answers that ask for another try
     if not isinstance(error, MlflowException):
         return False
@@ -133,27 +135,31 @@ def _client() -> "MlflowClient":
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     uri = address.uri()
     file = address.database(uri)
-    if file and address.is_ours(file) and file.is_dir():
-        local.set_aside(file, "it is a folder")
+    if file and (reason := local.fault(file)):
+        if not address.is_ours(file):
+            raise _unusable(uri, reason)
+        local.set_aside(file, reason)
     try:
         client = MlflowClient(uri)
-    except Exception as error:
-        reason = local.unusable(error)
-        if reason is None:
-            raise
-        if not (file and address.is_ours(file)):
-            raise InputError(
-                f"{address.VARIABLE} is {address.shown(uri)!r}; {reason}; run `mlflow db upgrade` "
-                f"with this URI if it is older, name another store, or unset it to use mlflow.db"
-            ) from None
-        local.set_aside(file, reason)
-        client = MlflowClient(uri)
+    except MlflowException as error:
+        if "out-of-date database schema" in error.message:  # of a database that is no file
+            raise _unusable(uri, "its tables are of another version of MLflow") from None
+        raise
     if file and Path.cwd().resolve() in file.resolve().parents:
         local.follow(file, EXPERIMENT)
     return client
+
+
+def _unusable(uri: str, reason: str) -> InputError:
+    return InputError(
+        f"{address.VARIABLE} is {address.shown(uri)!r}; {reason}; if it is an older MLflow's, run "
+        f"`mlflow db upgrade` with this URI; otherwise name another store, or unset it to use "
+        f"mlflow.db"
+    )
 
 
 @contextmanager
