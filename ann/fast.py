@@ -23,13 +23,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ann import plain
+from ann.layers import changed_layer, is_plain, is_projection
 from ann.sampling import Sampler
 
 if TYPE_CHECKING:
     from ann.blocks import NonLocalBlock
 
 LARGE = 1 << 18  # elements of an N x S matrix that no longer fits a CPU's cache
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def forward(block: "NonLocalBlock", x: Tensor, source: Tensor, keys: Tensor | None) -> Tensor:
@@ -66,37 +66,6 @@ def forward(block: "NonLocalBlock", x: Tensor, source: Tensor, keys: Tensor | No
 def rows(x: Tensor) -> Tensor:
     """View a map (B, C, H, W) as one row a position, (B, N, C)."""
     return x.flatten(2).transpose(1, 2)
-
-
-def is_plain(layer: nn.Module | None, kind: type[nn.Module]) -> bool:
-    """Tell whether reading the layer's weights is the same as calling it."""
-    return (
-        type(layer) is kind
-        and "forward" not in vars(layer)
-        and not any(getattr(layer, hooks) for hooks in _HOOKS)
-    )
-
-
-def is_projection(layer: nn.Module | None) -> bool:
-    """Tell whether a layer is a plain 1x1 convolution."""
-    return (
-        is_plain(layer, nn.Conv2d)
-        and isinstance(layer, nn.Conv2d)
-        and (layer.kernel_size, layer.stride, layer.padding) == ((1, 1), (1, 1), (0, 0))
-        and layer.groups == 1
-    )
-
-
-def changed_layer(block: "NonLocalBlock") -> str | None:
-    """Return the name of a layer whose weights may not be read past it, or None."""
-    if not is_projection(block.output):
-        return "output"
-    if block.fuse is not None:
-        if not is_plain(block.fuse, nn.Sequential):
-            return "fuse"
-        if not (len(block.fuse) and is_projection(block.fuse[0])):
-            return "fuse.0"
-    return None
 
 
 def key_and_value(

@@ -26,6 +26,8 @@ from pipeline.common.files import whole_file
 LOCK = Path("dvc.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")  # who reads and writes what just now
 HELD = Path(".dvc/tmp/lock")  # by a DVC command, but while a stage of it runs
+CONFIG = Path(".dvc/config.local")  # DVC's settings of this copy alone, which git ignores
+NO_GIT = "[core]\n    no_scm = true\n"
 RWLOCK_HELD = Path(".dvc/tmp/rwlock.lock")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -83,6 +85,7 @@ def mend() -> None:
     """Nothing where another DVC command holds the repository: what it writes is not whole yet."""
     if not HELD.parent.parent.is_dir():
         return  # before `dvc init`
+    fit_scm()
     with holding(HELD) as (free, _), holding(RWLOCK_HELD) as (free_too, _):
         if not (free and free_too):
             return
@@ -92,6 +95,15 @@ def mend() -> None:
             RWLOCK.unlink()
         if LOCK.exists() and not is_whole_lock(LOCK.read_text(errors="replace", encoding="utf-8")):
             _restore()
+
+
+def fit_scm() -> None:
+    """Let DVC run where the files came without git, as from a source archive."""
+    if Path(".dvc").is_dir() and not Path(".git").exists() and not CONFIG.exists():
+        with whole_file(CONFIG) as partial:
+            partial.write_text(NO_GIT, encoding="utf-8")
+    elif Path(".git").exists() and CONFIG.exists() and CONFIG.read_text(encoding="utf-8") == NO_GIT:
+        CONFIG.unlink()
 
 
 def _restore() -> None:

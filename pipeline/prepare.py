@@ -35,8 +35,13 @@ def folder(profile: str) -> Path:
     return Path("data/prepared") / profile
 
 
-def prepare(dataset: Dataset, root: Path, out: Path, decode: bool = True) -> dict[str, Any]:
-    """Check all splits and put them into `out`, whole or not at all; returns the manifest."""
+def prepare(
+    dataset: Dataset, root: Path, out: Path, decode: bool = True, title: str | None = None
+) -> dict[str, Any]:
+    """Check all splits and put them into `out`, whole or not at all; returns the manifest.
+
+    title: what the data are, in words, where that is not the dataset's name.
+    """
     check_root(root, dataset.folders)
     pairs = {split: dataset.pairs(root, split) for split in SPLITS}
     _refuse_swapped(dataset, root, pairs)
@@ -50,7 +55,7 @@ def prepare(dataset: Dataset, root: Path, out: Path, decode: bool = True) -> dic
             for split in SPLITS:
                 samples = _references(pairs[split], entries[split], root)
                 write_references(partial / CONTENT, split, dataset.name, str(root), samples)
-        manifest = _manifest(dataset, entries)
+        manifest = _manifest(dataset, title or dataset.name, entries)
         write_json(partial / CONTENT / MANIFEST, manifest)
     return manifest
 
@@ -122,7 +127,7 @@ def _references(pairs: list[Pair], entries: list[Entry], root: Path) -> list[Ref
     ]
 
 
-def _manifest(dataset: Dataset, entries: Mapping[str, list[Entry]]) -> dict[str, Any]:
+def _manifest(dataset: Dataset, title: str, entries: Mapping[str, list[Entry]]) -> dict[str, Any]:
     splits = {}
     for split, samples in entries.items():
         histogram = np.zeros(256, np.int64)
@@ -142,6 +147,7 @@ def _manifest(dataset: Dataset, entries: Mapping[str, list[Entry]]) -> dict[str,
         }
     return {
         "dataset": dataset.name,
+        "title": title,
         "classes": dataset.classes,
         "background": dataset.background,
         "digest": digest({split: told["digest"] for split, told in splits.items()}),
@@ -155,10 +161,12 @@ def main() -> None:
     if not root.is_dir():
         raise InputError(f"dataset_dir is {settings.dataset_dir!r}; there is no such folder")
     decode = settings.active.prepare.decode
-    manifest = prepare(dataset, root, folder(settings.profile), decode)
+    manifest = prepare(dataset, root, folder(settings.profile), decode, settings.data_title)
     for split, told in manifest["splits"].items():
         of = "" if settings.embedded else f" of the published {told['published']}"
-        print(f"{dataset.name} {split}: {told['count']}{of} images, digest {told['digest'][:12]}")
+        print(
+            f"{settings.data_title} {split}: {told['count']}{of} images, digest {told['digest'][:12]}"
+        )
 
 
 if __name__ == "__main__":

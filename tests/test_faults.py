@@ -312,6 +312,7 @@ NEUTRAL = {  # imported by a training, and shape no number of it
         "contexts",
         "failures",
         "files",
+        "gpus",
         "memory",
         "orphans",
         "params",

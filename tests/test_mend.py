@@ -14,6 +14,7 @@ import pytest
 from dvc.dvcfile import Lockfile
 from dvc.utils.serialize import load_yaml
 
+from pipeline.common.provenance import code_version
 from pipeline.mend import HELD, is_whole_lock, is_whole_rwlock
 from tests.conftest import ROOT, Clone
 
@@ -152,3 +153,50 @@ def test_what_dvc_is_writing_and_what_git_left_is_not_touched(repository: Clone)
     lock.write_text(conflict, encoding="utf-8")
     repository.run("python", "-m", "pipeline.mend")
     assert lock.read_text(encoding="utf-8") == conflict
+
+
+def test_a_source_archive_without_git_runs(tmp_path: Path) -> None:
+    """And goes on where it becomes a repository; settings of the user's own stay."""
+    archive = subprocess.run(
+        ["git", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=True
+    ).stdout
+    subprocess.run(["tar", "x", "-C", tmp_path], input=archive, check=True)
+    for name in ("pipeline", ".dvc", "dvc.yaml"):  # with changes that are not committed yet
+        path = tmp_path / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if (ROOT / name).is_dir():
+            ignored = shutil.ignore_patterns("cache", "tmp", "config.local", "__pycache__")
+            shutil.copytree(ROOT / name, path, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, path)
+    config = tmp_path / ".dvc/config.local"
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            words, cwd=tmp_path, capture_output=True, check=True, encoding="utf-8"
+        )
+        return done.stdout + done.stderr
+
+    run("sh", ".dvc/dvc.sh", "status", "check")
+    assert "no_scm = true" in config.read_text(encoding="utf-8")
+    assert "Running stage 'check'" in run("sh", ".dvc/dvc.sh", "repro", "-f", "check")
+    script = "from pipeline.common.provenance import *; print(code_version())"
+    assert "'commit': None" in run(sys.executable, "-c", script)
+    run("git", "init", "--quiet")
+    run(sys.executable, "-m", "pipeline.mend")
+    assert not config.exists()
+    config.write_text("[core]\n    remote = mine\n", encoding="utf-8")
+    run(sys.executable, "-m", "pipeline.mend")
+    assert "mine" in config.read_text(encoding="utf-8")
+
+
+def test_the_commit_of_a_clone_of_another_user_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "clone", "-q", ROOT, tmp_path / "clone"], check=True)
+    monkeypatch.chdir(tmp_path / "clone")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "true")  # of git's own tests
+    bare = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, encoding="utf-8")
+    assert "dubious ownership" in bare.stderr
+    assert len(code_version()["commit"]) == 40
+    assert code_version()["dirty"] is False

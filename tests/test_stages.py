@@ -22,6 +22,7 @@ COMMON = {  # of pipeline.common, for every stage but those of OWN
     "combinations": "refuses params.yaml, and changes no value of it",
     "contexts": "refuses params.yaml; a context's code is in data/settings/contexts",
     "failures": "keeps why a run failed, which is no output of DVC's",
+    "gpus": "says which devices there are; the record names the one that was used",
     "files": "writes a file whole, and takes the digest of one",
     "memory": "counts what a run took, which is in its record only",
     "orphans": "ends a stage with its parent",
@@ -29,16 +30,25 @@ COMMON = {  # of pipeline.common, for every stage but those of OWN
     "paths": "where files lie; dvc.yaml names the same places",
     "progress": "what stands on the screen",
     "provenance": "names the commit and the machine, which DVC does not compare",
+    "trials": "refuses networks before they train, and changes no value of them",
     "warm": "starts a stage sooner",
+    "workspace": "links to files beside DVC's temporary copies",
+    "yaml_file": "reads params.yaml as DVC does",
 }
 OWN = {  # what of COMMON shapes the output of these stages all the same
-    "check": {"combinations", "contexts", "params"},
+    "check": {"combinations", "contexts", "params", "trials", "workspace", "yaml_file"},
     "efficiency": {"memory"},
     "networks": {"memory"},
 }
 TRAINED = "a context's code is in data/settings/contexts, and so in the weights"
 NEUTRAL = {  # modules that single stages import
+    "check": {
+        "pipeline.common.checkpoint": "how weights lie in files, to refuse those that do not fit",
+        "pipeline.imported": "refuses a checkpoint that does not fit, and keeps nothing of it",
+        "pipeline.training.weights": "refuses weights that do not fit, and keeps nothing of them",
+    },
     "train": {
+        "pipeline.scoring.shown": "the sizes that an evaluation shows, to refuse a network early",
         "contexts": TRAINED,
         "pipeline.tracking.runs": "what MLflow is told",
         "pipeline.tracking.store": "where MLflow is",
@@ -46,9 +56,7 @@ NEUTRAL = {  # modules that single stages import
     "evaluate": {"contexts": TRAINED},
     "imported": {
         "contexts": "the published layouts have contexts of the paper's only",
-        "pipeline.training.run": "check_maps alone, which refuses",
     },
-    "networks": {"pipeline.inputs.store": "check_maps alone uses it, and is not called"},
     "pictures": {"contexts": TRAINED},
 }
 NAMES = {  # what may be imported from a module without a dependency on it

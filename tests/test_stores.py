@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from pipeline import track, ui
 from pipeline.common.cli import InputError
@@ -28,13 +29,14 @@ def enter(folder: Path, patch: pytest.MonkeyPatch) -> MlflowClient:
     patch.chdir(folder)
     patch.setenv(address.VARIABLE, f"sqlite:///{folder}/mlflow.db")
     store._client.cache_clear()
+    _artifact_repos_cache.clear()  # by MLflow in each process, which is in one clone only
     return MlflowClient(f"sqlite:///{folder}/./mlflow.db")
 
 
 def send(seed: int = 0) -> str:
     """Send a finished run and its variant, as `track` does; return MLflow's id of the run."""
     own = record(seed) | {"speed": {"seconds": 1.0}}
-    Path("scores.json").write_text("{}")
+    Path("scores.json").write_text("{}", encoding="utf-8")
     store._client.cache_clear()
     page = runs.send(own, CURVE, SCORES, [Path("scores.json")])
     variants.send([variants.Scored(own, CURVE, SCORES)], Path("none.html"))
@@ -90,7 +92,7 @@ def test_a_copied_clone_writes_and_reads_its_own_files(
     before = files(original)
     page = send(1)
     assert files(original) == before
-    (own,) = (folder / "mlartifacts" / page).rglob("scores.json")
+    (_,) = (folder / "mlartifacts" / page).rglob("scores.json")
     for run in pages(client).values():
         assert run.info.artifact_uri.startswith((folder / "mlartifacts").as_uri() + "/")
     old = pages(client)[record(0)["fingerprint"]].info.run_id
@@ -144,7 +146,7 @@ def test_deleted_runs_are_made_again(
 
 
 def as_garbage(file: Path) -> None:
-    file.write_text("no database" * 100)
+    file.write_text("no database" * 100, encoding="utf-8")
 
 
 def as_folder(file: Path) -> None:
@@ -231,6 +233,5 @@ def test_the_pages_open_at_the_runs(
 def test_a_port_that_is_taken_is_said() -> None:
     import socket
 
-    with socket.create_server((ui.HOST, 0)) as other:
-        with pytest.raises(InputError, match="PORT=5001"):
-            ui.port([str(other.getsockname()[1])])
+    with socket.create_server((ui.HOST, 0)) as other, pytest.raises(InputError, match="PORT=5001"):
+        ui.port([str(other.getsockname()[1])])

@@ -29,7 +29,7 @@ def record(seed: int) -> dict[str, Any]:
         "seed": seed,
         "fingerprint": f"{seed:016x}",
         "started": 1_700_000_000,
-        "dataset": {"name": "cityscapes", "digest": "d" * 64},
+        "dataset": {"name": "cityscapes", "title": "drawn scenes", "digest": "d" * 64},
         "config": {"train": {"iterations": 1400}, "seed": seed},
         "code": {"commit": "c" * 40, "dirty": False},
         "environment": environment,

@@ -15,6 +15,7 @@ from pipeline.common.files import read_json
 
 PARAMS_FILE = Path("params.yaml")
 EMBEDDED = Path("data/embedded")  # what the scene stage makes
+DRAWN = "drawn scenes in Cityscapes' layout"
 SETTINGS = Path("data/settings")  # a file for each of `by_stage`
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -36,14 +37,7 @@ Protocol = Literal["whole", "sliding", "multi_scale"]
 TableName = Literal["ablation", "sampling", "beyond"]
 _Plain = bool | int | float | str
 OwnSettings = dict[Name, _Plain | list[_Plain]]  # of a file of contexts/, which says their types
-Sampling = Literal[
-    "random",
-    "max",
-    "average",
-    "pyramid_random",
-    "pyramid_max",
-    "pyramid_average",
-]
+Sampling = Literal["random", "max", "average", "pyramid_random", "pyramid_max", "pyramid_average"]
 DatasetName = Literal["cityscapes", "camvid", "ade20k", "pascal_context"]
 
 
@@ -304,6 +298,11 @@ class Params(Strict):
     @property
     def active(self) -> Profile:
         return self.profiles[self.profile]
+
+    @property
+    def data_title(self) -> str:
+        """What the data are, in words: drawn scenes are not the dataset whose layout they have."""
+        return DRAWN if self.embedded else self.active.dataset
 
     @property
     def embedded(self) -> bool:

@@ -16,8 +16,15 @@ GENERATED = (":!reports", ":!dvc.lock")  # what a run itself changes does not ma
 
 def _git(*words: str) -> str | None:
     try:
+        # Git refuses to read a clone of another user, in case its settings run a program. Whoever
+        # calls this runs the clone's own code already.
+        trusted = ["-c", f"safe.directory={Path.cwd()}"]
         done = subprocess.run(
-            ["git", *words], capture_output=True, check=True, encoding="utf-8", errors="replace"
+            ["git", *trusted, *words],
+            capture_output=True,
+            check=True,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -117,7 +117,7 @@ def table(settings: Params, published: dict[str, Any]) -> pd.DataFrame:
     for d in OPTIONS:
         rows.append(_row(settings, profile["network"]["options"], "network.options", d))
     rows += [_row(settings, profile["train"], "train", d) for d in recipe]
-    data = "drawn scenes in Cityscapes' layout" if settings.embedded else settings.active.dataset
+    data = settings.data_title
     named = {"about": "data of the ablation", "switch": "dataset_dir", "paper": "Cityscapes"}
     same = "paper" if data == "cityscapes" else "not the paper's"
     rows.append(named | {"code": UNSAID, "here": data, "as": same})

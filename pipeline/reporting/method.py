@@ -9,12 +9,11 @@ def section(settings: Params) -> Section:
     profile, train = settings.active, settings.active.train
     network, optimizer = profile.network, profile.train.optimizer
     pixels = "x".join(map(str, train.augment.crop))
-    data = "drawn scenes in its layout" if settings.embedded else "its published files"
     seeds = ", ".join(map(str, settings.seeds))
     protocols = ", ".join(p.replace("_", "-") for p in profile.evaluate.protocols)
     weights = f"{network.weights or 'random'} weights"
     lines = [
-        f"- **Data**: {profile.dataset}, {data}; crops of {pixels} pixels.",
+        f"- **Data**: {settings.data_title}; crops of {pixels} pixels.",
         f"- **Network**: backbone {network.backbone} from {weights}, output stride "
         f"{network.output_stride}; {network.channels} channels before the classifier, "
         f"{network.key_channels} of query and key, {network.value_channels} of the value.",

@@ -21,7 +21,7 @@ def uri() -> str:
     """
     given = os.environ.get(VARIABLE) or LOCAL_STORE
     parts = urlsplit(given)
-    if not parts.scheme and given != "databricks" or parts.scheme == "file":
+    if (not parts.scheme and given != "databricks") or parts.scheme == "file":
         if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1"):
             return given
         raise InputError(

@@ -80,7 +80,6 @@ def fault(database: Path) -> str | None:
 
 def _wrong_version(found: str, tables: set[str]) -> str | None:
     import mlflow.store
-    import mlflow.store.tracking.dbmodels.models  # which names its tables
     from alembic.script import ScriptDirectory
     from mlflow.store.db.base_sql_model import Base
 

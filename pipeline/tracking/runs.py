@@ -137,7 +137,7 @@ def _send_settings(
     from mlflow.entities import Dataset, DatasetInput, Param
 
     client.log_batch(run_id, params=[Param(key, str(value)) for key, value in flat(config)])
-    entry = Dataset(dataset["name"], dataset["digest"][:36], "local", "prepared by DVC")
+    entry = Dataset(dataset["title"], dataset["digest"][:36], "local", "prepared by DVC")
     client.log_inputs(run_id, datasets=[DatasetInput(entry)])
 
 

@@ -91,7 +91,11 @@ def describe(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "fingerprint": run.fingerprint,
         "started": int(time.time()),
-        "dataset": {"name": run.manifest["dataset"], "digest": run.manifest["digest"]},
+        "dataset": {
+            "name": run.manifest["dataset"],
+            "title": run.manifest["title"],
+            "digest": run.manifest["digest"],
+        },
         "backbone_sha256": provenance.weights_digest(run.network["weights"]),
         "config": json.loads(json.dumps(run.config)),
         "code": {**provenance.code_version(), "digest": run.code},
