@@ -164,9 +164,8 @@ def main() -> None:
     manifest = prepare(dataset, root, folder(settings.profile), decode, settings.data_title)
     for split, told in manifest["splits"].items():
         of = "" if settings.embedded else f" of the published {told['published']}"
-        print(
-            f"{settings.data_title} {split}: {told['count']}{of} images, digest {told['digest'][:12]}"
-        )
+        images = f"{told['count']}{of} images"
+        print(f"{settings.data_title} {split}: {images}, digest {told['digest'][:12]}")
 
 
 if __name__ == "__main__":
