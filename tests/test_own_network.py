@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -280,6 +281,21 @@ def test_the_batch_of_an_export_may_vary() -> None:
     torch.testing.assert_close(exported(IMAGES.repeat(3, 1, 1, 1))[0][:2], net(IMAGES)[0])
     traced = torch.jit.trace(net, IMAGES)
     torch.testing.assert_close(traced(IMAGES[:1])[0], net(IMAGES[:1])[0])
+
+
+@pytest.mark.filterwarnings("ignore")  # of both exporters, about themselves
+@pytest.mark.parametrize("dynamo", [True, False])
+@pytest.mark.parametrize("form", ["fast", "plain"])
+def test_an_onnx_file_computes_the_same(form: str, dynamo: bool, tmp_path: Path) -> None:
+    """With pool sizes that do not divide the map, whose bins need ceiling division."""
+    import onnxruntime
+
+    net, other = network(form).eval(), IMAGES.flip(3)
+    file = str(tmp_path / "network.onnx")
+    torch.onnx.export(net, (IMAGES,), file, dynamo=dynamo, verbose=False)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: other.numpy()})[0]
+    torch.testing.assert_close(torch.from_numpy(found), net(other)[0], rtol=1e-4, atol=1e-5)
 
 
 def trained(net: SegmentationNetwork) -> dict[str, Tensor]:
