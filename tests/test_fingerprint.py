@@ -23,7 +23,7 @@ def made(**changes: Any) -> Run:
         seed=0,
         network=SETTINGS.network("ann"),
         train=SETTINGS.active.train,
-        manifest={"digest": "d", "classes": ["a", "b"], "dataset": "x"},
+        manifest={"digest": "d", "classes": ["a", "b"], "dataset": "x", "title": "X"},
         precision="float32",
         device="cpu",
         world_size=1,
@@ -43,7 +43,7 @@ def at_root(monkeypatch: pytest.MonkeyPatch) -> None:
         {"network": SETTINGS.network("ann") | {"dropout": 0.1}},
         {"network": SETTINGS.network("nb")},
         {"train": SETTINGS.active.train.model_copy(update={"power": 0.8})},
-        {"manifest": {"digest": "other", "classes": ["a", "b"], "dataset": "x"}},
+        {"manifest": {"digest": "other", "classes": ["a", "b"], "dataset": "x", "title": "X"}},
         {"precision": "bfloat16"},
         {"device": "cuda"},
         {"world_size": 2},
@@ -92,7 +92,7 @@ def test_a_context_of_the_folder_names_its_own_runs_only(
 def test_the_record_says_what_the_run_was(monkeypatch: pytest.MonkeyPatch) -> None:
     run = made(seed=7, world_size=3)
     record = describe(run)
-    assert record["dataset"] == {"name": "x", "digest": "d"}
+    assert record["dataset"] == {"name": "x", "title": "X", "digest": "d"}
     told = {key: record[key] for key in ("profile", "variant", "seed", "fingerprint")}
     assert told == {
         "profile": "embedded",

@@ -244,8 +244,9 @@ def test_imagenet_weights_go_to_the_backbone(
 ) -> None:
     asked = []
 
-    def loaded(*words: Any) -> None:
+    def loaded(*words: Any) -> list[str]:
         asked.append(words)
+        return []
 
     monkeypatch.setattr("pipeline.training.state.load_backbone", loaded)
     make(monkeypatch, tmp_path)

@@ -172,7 +172,7 @@ def test_bad_images_are_named_at_the_end_and_spare_the_others(
     for sentence in (
         "own/Cut.png: cannot be read",
         "own/Text.jpg: not an image",
-        "own/Lost.png is missing",
+        "own/Lost.png is a link to nowhere, which is missing",
         "own/Deep.png: mode I;16; allowed are 8 bits a channel",
         "own/Pipe.png: not a file",
     ):

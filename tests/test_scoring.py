@@ -16,6 +16,7 @@ from pipeline.scoring import predict
 from pipeline.scoring.categories import categories
 from pipeline.scoring.protocols import exceeds, scaled, scaled_size
 from pipeline.scoring.results import merge, protocol_scores
+from pipeline.scoring.shown import sizes_shown
 from tests.conftest import ROOT
 
 SETTINGS = params.load(ROOT / "params.yaml")
@@ -32,24 +33,28 @@ WINDOWS = {"window": (40, 64), "stride": (20, 30), "scales": [0.5, 1.25], "flip"
 @pytest.mark.parametrize(
     ("size", "protocol", "given", "expected"),
     [
-        ((48, 96), "whole", {}, 48),
-        ((96, 48), "whole", {}, 48),
-        ((48, 96), "whole", {"sides": (24, 1000)}, 24),
-        ((48, 96), "whole", {"sides": (96, 120)}, 60),  # the longer side decides
-        ((48, 96), "sliding", WINDOWS, 40),  # a smaller image is filled up
-        ((20, 30), "sliding", WINDOWS, 40),
-        ((48, 96), "multi_scale", WINDOWS, 24),
-        ((100, 200), "multi_scale", WINDOWS, 40),  # in windows also at the smallest scale
-        ((80, 128), "multi_scale", WINDOWS, 40),  # 40x64 is not larger than the window
-        ((80, 130), "multi_scale", WINDOWS | {"window": (30, 64)}, 30),
-        ((48, 96), "multi_scale", WINDOWS | {"sides": (60, 1000)}, 30),
+        ((48, 96), "whole", {}, {(48, 96)}),
+        ((96, 48), "whole", {}, {(96, 48)}),
+        ((48, 96), "whole", {"sides": (24, 1000)}, {(24, 48)}),
+        ((48, 96), "whole", {"sides": (96, 120)}, {(60, 120)}),  # the longer side decides
+        ((48, 96), "sliding", WINDOWS, {(40, 64)}),
+        ((20, 30), "sliding", WINDOWS, {(40, 64)}),  # a smaller image is filled up
+        ((48, 96), "multi_scale", WINDOWS, {(24, 48), (40, 64)}),
+        ((100, 200), "multi_scale", WINDOWS, {(40, 64)}),  # in windows at the smallest scale, too
+        ((72, 120), "multi_scale", WINDOWS, {(36, 60), (40, 64)}),  # no larger than the window
+        ((80, 130), "multi_scale", WINDOWS | {"window": (30, 64)}, {(30, 64)}),
+        ((48, 96), "multi_scale", WINDOWS | {"sides": (60, 1000)}, {(30, 60), (40, 64)}),
+        ((48, 96), "multi_scale", WINDOWS | {"window": None}, {(24, 48), (60, 120)}),
     ],
 )
-def test_the_shortest_side_that_a_network_is_shown(
-    size: tuple[int, int], protocol: str, given: dict[str, Any], expected: int
+def test_the_sizes_that_a_network_is_shown(
+    size: tuple[int, int],
+    protocol: str,
+    given: dict[str, Any],
+    expected: set[tuple[int, int]],
 ) -> None:
     found = settings(**({"protocols": [protocol]} | given))
-    assert predict.smallest_side(size, protocol, found) == expected
+    assert sizes_shown(size, protocol, found) == expected
 
 
 def test_sizes_and_scales() -> None:
