@@ -10,7 +10,6 @@ context: none, nb, apnb, or a block of the caller's. ANN is afnb with apnb.
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ann.backbone import Backbone, conv_bn_relu
@@ -126,8 +125,12 @@ class SegmentationNetwork(nn.Module):
         The auxiliary logits are None in evaluation. A traced network (TorchScript, and the ONNX
         exporter with dynamo=False) returns (logits,), because TorchScript cannot return None.
         """
-        # (images - mean) / std by batch norm's kernel, many times as fast as broadcasting
-        images = F.batch_norm(images.to(self.mean.dtype), self.mean, self.variance, eps=0.0)
+        # (images - mean) / std by batch norm's kernel, many times as fast as broadcasting. By
+        # torch.batch_norm because F.batch_norm of PyTorch 2.11 refuses an eps of 0.
+        mean, variance = self.mean, self.variance
+        images = torch.batch_norm(
+            images.to(mean.dtype), None, None, mean, variance, False, 0.0, 0.0, False
+        )
         stage4, stage5 = self.backbone(images)
         x = stage5
         if isinstance(self.fusion, NonLocalBlock):

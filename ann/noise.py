@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 _GOLDEN = -7046029254386353131  # 2^64 / golden ratio as a signed 64-bit number
+_GOLDEN_INVERSE = -1018231460777725123  # modulo 2^64
 _MIX_1 = -4658895280553007687  # the multipliers of the splitmix64 finaliser
 _MIX_2 = -7723592293110705685
 
@@ -23,7 +24,9 @@ def uniform(keys: Tensor, stream: int, count: int) -> Tensor:
     `stream` separates the users of one key, such as the dropout layers of a network.
     """
     counter = torch.arange(1, count + 1, device=keys.device) + (stream << 32)
-    x = keys[:, None] + counter * _GOLDEN
+    # keys + counter * _GOLDEN, in an order in which TorchInductor multiplies no constants: it would
+    # do so without the wrap-around at 64 bits, and fail.
+    x = (keys[:, None] * _GOLDEN_INVERSE + counter) * _GOLDEN
     x = (x ^ _shift_right(x, 30)) * _MIX_1
     x = (x ^ _shift_right(x, 27)) * _MIX_2
     x = x ^ _shift_right(x, 31)

@@ -40,7 +40,6 @@ def bins(size: int, n: int) -> list[tuple[int, int]]:
     return [(i * size // n, -(-(i + 1) * size // n)) for i in range(n)]
 
 
-@lru_cache
 def _averaging_weights(size: int, pool_sizes: tuple[int, ...]) -> tuple[float, ...]:
     """Return the averaging matrix as numbers: a kept tensor would survive tracing and devices."""
     return tuple(
@@ -51,9 +50,14 @@ def _averaging_weights(size: int, pool_sizes: tuple[int, ...]) -> tuple[float, .
     )
 
 
+_kept_weights = lru_cache(_averaging_weights)
+
+
 def averaging_matrix(size: int, pool_sizes: tuple[int, ...], like: Tensor) -> Tensor:
     """Return (sum n, size), whose rows average the bins of each pool size along one axis."""
-    weights = _averaging_weights(size, pool_sizes)
+    # TorchDynamo warns of a function that is cached.
+    weights_of = _averaging_weights if torch.compiler.is_compiling() else _kept_weights
+    weights = weights_of(size, pool_sizes)
     return torch.tensor(weights, dtype=like.dtype, device=like.device).view(-1, size)
 
 

@@ -1,6 +1,7 @@
 """The blocks in somebody's own network: changed layers, hooks, export, compile, transforms."""
 
 import copy
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -353,6 +354,21 @@ def test_a_compiled_block_computes_the_same(kind: str, layout: torch.memory_form
     expected = outcome(copy.deepcopy(block), inputs)
     compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(outcome(compiled, inputs), expected, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.usefixtures("_clean_compiler")
+@pytest.mark.skipif(not shutil.which("c++"), reason="TorchInductor needs a C++ compiler")
+def test_inductor_computes_the_same_with_random_positions_and_dropout() -> None:
+    found = []
+    for wrapped in (lambda f: f, lambda f: torch.compile(f, fullgraph=True)):
+        torch.manual_seed(0)
+        sampler = Sampler("pyramid_random", [1, 3])
+        block = NonLocalBlock(C, key_channels=8, value_channels=8, sampler=sampler, dropout=0.25)
+        x = maps()[0].float().requires_grad_()
+        y = wrapped(block)(x, keys=torch.tensor([5, -(2**62)]))
+        y.square().sum().backward()
+        found.append([y, x.grad, *(p.grad for p in block.parameters())])
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.usefixtures("_clean_compiler")
