@@ -79,24 +79,36 @@ def exponents(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_operations(frame: pd.DataFrame) -> Figure:
-    """Stacked bars, NB against APNB."""
-    figure, axes = plt.subplots(figsize=(7.2, 1.2 + 0.36 * len(frame)), layout="constrained")
-    left = np.zeros(len(frame))
-    names = [
-        f"{BLOCK_NAMES[block]}, {size}, {device}" + ("" if status == MEASURED else f": {status}")
-        for device, size, block, status in frame[["device", "input", "block", "status"]].to_numpy()
-    ]
+    """Stacked bars, NB against APNB, with axes of its own for each device: GPUs are far faster."""
+    devices = list(dict.fromkeys(frame["device"])) or ["not measured"]
+    bars = [max(1, int((frame["device"] == device).sum())) for device in devices]
+    figure, grid = plt.subplots(
+        len(devices),
+        figsize=(7.2, 0.9 + 0.7 * len(devices) + 0.36 * sum(bars)),
+        height_ratios=bars,
+        layout="constrained",
+        squeeze=False,
+    )
     groups = frame.columns[4:]
-    for group in groups:
-        width = frame[group].fillna(0).to_numpy()
-        colour = style.COLOURS[list(groups).index(group) % len(style.COLOURS)]
-        axes.barh(range(len(frame)), width, left=left, label=group, color=colour, height=0.7)
-        left += width
-    axes.set_yticks(range(len(frame)), names)
-    axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
-    axes.set_xlabel("time of the forward pass, plain form (ms)")
-    figure.legend(loc="outside upper center", ncols=max(1, -(-len(groups) // 2)))
+    for device, axes in zip(devices, grid[:, 0], strict=True):
+        own = frame[frame["device"] == device]
+        left = np.zeros(len(own))
+        for number, group in enumerate(groups):
+            width = own[group].fillna(0).to_numpy()
+            colour = style.COLOURS[number % len(style.COLOURS)]
+            axes.barh(range(len(own)), width, left=left, label=group, color=colour, height=0.7)
+            left += width
+        names = [
+            f"{BLOCK_NAMES[block]}, {size}" + ("" if status == MEASURED else f": {status}")
+            for size, block, status in own[["input", "block", "status"]].to_numpy()
+        ]
+        axes.set_yticks(range(len(own)), names)
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.set_title(device)
+    grid[-1, 0].set_xlabel("time of the forward pass, plain form (ms)")
+    handles = grid[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=max(1, -(-len(groups) // 2)))
     return figure
 
 
