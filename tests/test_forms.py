@@ -127,6 +127,19 @@ def test_forms_agree_for_every_shape_and_layout(
         compare(block, maps(low, batch, extent, torch.float64))
 
 
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("of_output", [False, True])
+@pytest.mark.parametrize("of_fuse", [False, True])
+def test_forms_agree_with_and_without_biases(output: str, of_output: bool, of_fuse: bool) -> None:
+    block = make(("pyramid_average", [1, 2]), None, output=output)
+    layers = {block.output: of_output}
+    if block.fuse is not None:
+        layers[block.fuse[0]] = of_fuse  # type: ignore[index]
+    for layer, has in layers.items():
+        layer.bias = nn.Parameter(torch.randn(C, dtype=torch.float64)) if has else None
+    compare(block, maps(None, 2, (5, 7), torch.float64))
+
+
 @pytest.mark.parametrize("channels", [(64, 16), (16, 64)])
 def test_forms_agree_whichever_way_is_cheapest(channels: tuple[int, int]) -> None:
     """Few and many anchors, narrow and wide values: every way of `costs` is taken."""
