@@ -32,7 +32,7 @@ MEASURED = ("efficiency", "networks", "figures")  # stages whose results are tim
 KILLED = ("check", "scene", "prepare", "contact_sheet", "train ann 0", "evaluate ann 0")
 UNDISTURBED = ("train baseline 0", "evaluate baseline 0", "train apnb 0", "evaluate apnb 0")
 LAST = ("collect", "pictures", "report", "plan")
-KILLS = int(os.environ.get("ANN_TEST_KILLS", "6"))  # of each command, at random times
+KILLS = int(os.environ.get("ANN_TEST_KILLS", "10"))  # of each command, at random times
 SEED = int(os.environ.get("ANN_TEST_SEED", "0"))  # of those times
 
 # At the start of each Python: the process dies at its k-th touch of a file.

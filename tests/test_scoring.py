@@ -41,7 +41,8 @@ WINDOWS = {"window": (40, 64), "stride": (20, 30), "scales": [0.5, 1.25], "flip"
         ((20, 30), "sliding", WINDOWS, {(40, 64)}),  # a smaller image is filled up
         ((48, 96), "multi_scale", WINDOWS, {(24, 48), (40, 64)}),
         ((100, 200), "multi_scale", WINDOWS, {(40, 64)}),  # in windows at the smallest scale, too
-        ((72, 120), "multi_scale", WINDOWS, {(36, 60), (40, 64)}),  # no larger than the window
+        ((80, 128), "multi_scale", WINDOWS, {(40, 64)}),  # 40x64 is not larger than the window
+        ((72, 120), "multi_scale", WINDOWS, {(36, 60), (40, 64)}),
         ((80, 130), "multi_scale", WINDOWS | {"window": (30, 64)}, {(30, 64)}),
         ((48, 96), "multi_scale", WINDOWS | {"sides": (60, 1000)}, {(30, 60), (40, 64)}),
         ((48, 96), "multi_scale", WINDOWS | {"window": None}, {(24, 48), (60, 120)}),
