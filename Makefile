@@ -18,20 +18,20 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 setup: $(STAMP)
 
 # uv comes from the lock file too, so every package that is installed has its hash checked.
-$(STAMP): requirements.lock .dvc/dvc.sh
+$(STAMP): requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 13) else f"Python is {v[0]}.{v[1]}; allowed are 3.11 and 3.12, as in: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	sed -n '/^uv==/,/# via/p' requirements.lock > .venv/uv.lock
 	python -m pip install --quiet --require-hashes -r .venv/uv.lock
 	uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
-	install -m 755 .dvc/dvc.sh .venv/bin/dvc
+	uv pip install --quiet --no-deps --no-build-isolation --no-index --editable .
 	touch $(STAMP)
 
 repro: setup
-	python -m pipeline $(if $(JOBS),--jobs $(JOBS))
+	python -m pipeline repro $(if $(JOBS),--jobs $(JOBS))
 
 verify: setup
-	python -m pipeline.verify
+	python -m pipeline verify
 
 test: setup
 	pytest
@@ -54,7 +54,7 @@ audit: setup
 	python .ci/audit.py
 
 ui: setup
-	python -m pipeline.ui $(PORT)
+	python -m pipeline ui $(PORT)
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras pyproject.toml -o requirements.lock

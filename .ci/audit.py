@@ -1,4 +1,4 @@
-"""Audit the locked packages: known faults fail; what could not be asked is said, and fails nothing.
+"""Audit the locked packages; fail for known faults, but not for packages without an answer.
 
 python .ci/audit.py [LOCKFILE]
 """
@@ -11,34 +11,34 @@ from typing import Any
 COMMAND = ["pip-audit", "--require-hashes", "--disable-pip", "--progress-spinner=off", "-f=json"]
 
 
-def told(dependencies: list[dict[str, Any]]) -> tuple[str, int]:
-    """What to say of pip-audit's list, and the exit status."""
-    asked = [d for d in dependencies if "skip_reason" not in d]
+def summarize(dependencies: list[dict[str, Any]]) -> tuple[str, int]:
+    """Return a summary of pip-audit's list, and the exit status."""
+    audited = [d for d in dependencies if "skip_reason" not in d]
     faults = [
-        f"{d['name']} {d['version']}: {v['id']}, mended in {', '.join(v['fix_versions']) or 'none'}"
-        for d in asked
+        f"{d['name']} {d['version']}: {v['id']}, fixed in {', '.join(v['fix_versions']) or 'none'}"
+        for d in audited
         for v in d["vulns"]
     ]
-    left = len(dependencies) - len(asked)
-    counts = f"{len(asked)} packages audited"
-    counts += f", {len(faults)} known faults" if asked else ""
-    if left:
-        counts += f"; {left} could not be audited, for the service did not know or answer"
+    skipped = len(dependencies) - len(audited)
+    counts = f"{len(audited)} packages audited"
+    counts += f", {len(faults)} known faults" if audited else ""
+    if skipped:
+        counts += f"; {skipped} could not be audited, because the service did not know or answer"
     return "\n".join([*faults, counts]), int(bool(faults))
 
 
 def main() -> None:
     lock = sys.argv[1] if len(sys.argv) > 1 else "requirements.lock"
-    done = subprocess.run([*COMMAND, "-r", lock], capture_output=True, encoding="utf-8")
+    process = subprocess.run([*COMMAND, "-r", lock], capture_output=True, encoding="utf-8")
     try:
-        dependencies = json.loads(done.stdout)["dependencies"]
+        dependencies = json.loads(process.stdout)["dependencies"]
     except (ValueError, KeyError):
-        if "requests.exceptions" in done.stderr:
-            print("0 packages audited, for the service cannot be reached")
+        if "requests.exceptions" in process.stderr:
+            print("0 packages audited, because the service cannot be reached")
             return
-        sys.exit(f"{lock} could not be audited: {done.stderr.strip()}")
-    sentence, status = told(dependencies)
-    print(sentence)
+        sys.exit(f"{lock} could not be audited: {process.stderr.strip()}")
+    summary, status = summarize(dependencies)
+    print(summary)
     sys.exit(status)
 
 

@@ -1,16 +1,30 @@
 """Asymmetric Non-local Neural Networks for Semantic Segmentation (arXiv 1908.07678), in PyTorch.
 
-The blocks, the networks of the paper's ablation, its loss and its score. Plain values in, plain
-tensors out: nothing here knows of files, settings or trackers.
+The package has the paper's blocks, the networks of its ablation, its loss and its score. It takes
+Python values and tensors and returns tensors. It reads no files and no settings, and importing it
+imports only PyTorch.
+
+Shapes are written with these letters in every docstring:
+
+    B       samples in the batch
+    C, C_l  channels of a block's map X, and of the low-level map X_l
+    H, W    height and width of a map
+    h, w    the same of a second map: X_l, or the logits
+    N       positions of X: H * W
+    S       positions of key and value: anchors, or all positions without sampling
+    K       channels of query and key (the paper's C^)
+    V       channels of the value (the paper's C^)
+    Q       queries that are asked for
 """
 
 from ann.attention import Attention, attention, attention_blocks, network_attention
 from ann.backbone import BACKBONES, STEMS, Backbone
-from ann.blocks import FORMS, NORMALIZATIONS, OUTPUTS, BlockOptions, NonLocalBlock
+from ann.blocks import NonLocalBlock
 from ann.layouts import LAYOUTS, export_state, import_state, layout_settings
 from ann.loss import IGNORE_INDEX, Ohem, Sums, loss_sums, segmentation_loss
 from ann.metrics import Scores, confusion_matrix, scores
 from ann.network import ASYMMETRIC, CONTEXTS, FUSIONS, PIXELS, SegmentationNetwork
+from ann.options import FORMS, NORMALIZATIONS, OUTPUTS, BlockOptions
 from ann.plain import attend
 from ann.sampling import SAMPLINGS, Sampler, anchors
 

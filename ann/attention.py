@@ -1,7 +1,7 @@
 """What a position attends to: rows of V = f(query^T key), to look at.
 
-A prediction never makes V as a whole (ann.fast); here are only the rows that are asked for, by the
-paper's equations as they stand (ann.plain).
+A prediction never makes V as a whole (ann.fast). This module computes only the rows that are asked
+for, by the paper's equations as they stand (ann.plain).
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,13 @@ from ann.network import SegmentationNetwork
 
 
 class Attention(NamedTuple):
-    """weights (B, Q, S) of the queries; `boxes` (S, 4) tell where each key lies.
+    """The weights of a block's queries, and where its keys lie.
 
-    A box is top, bottom, left and right on the map of `size` (height, width) that key and value
-    come from: a bin of the sampler, or one position.
+    Attributes:
+        weights: (B, Q, S).
+        boxes: (S, 4), top, bottom, left and right of each key on the map that key and value come
+            from: a bin of the sampler, or one position.
+        size: Height and width of that map.
     """
 
     weights: Tensor
@@ -27,32 +30,41 @@ class Attention(NamedTuple):
     size: tuple[int, int]
 
     def spread(self) -> Tensor:
-        """(B, Q, H, W): the weight of each position, a box's shared evenly by its positions.
+        """Return the weight of each position, where the positions of a box share its weight evenly.
 
-        With average sampling this is exactly what each position's value is weighted by.
+        With average sampling this is exactly the weight of each position's value.
+
+        Returns:
+            (B, Q, H, W), of the map that key and value come from.
         """
         areas = (self.boxes[:, 1] - self.boxes[:, 0]) * (self.boxes[:, 3] - self.boxes[:, 2])
-        made = self.weights.new_zeros(*self.weights.shape[:2], *self.size)
+        positions = self.weights.new_zeros(*self.weights.shape[:2], *self.size)
         shares = self.weights / areas.to(self.weights)
         for i, (top, bottom, left, right) in enumerate(self.boxes.tolist()):
-            made[:, :, top:bottom, left:right] += shares[:, :, i, None, None]
-        return made
+            positions[:, :, top:bottom, left:right] += shares[:, :, i, None, None]
+        return positions
 
 
 def attention(
     block: NonLocalBlock,
     x: Tensor,
     low: Tensor | None = None,
-    keys: Tensor | None = None,
+    sample_ids: Tensor | None = None,
     *,
     queries: Sequence[int] | None = None,
 ) -> Attention:
-    """V of a block for its maps: x (B, C, H, W), and low (B, C_l, h, w) in the fusion blocks.
+    """Return the rows of a block's matrix f(query^T key), the paper's V.
 
-    queries: positions of x, row * W + column; all N if not given, and then V is held whole.
+    Args:
+        block: The block.
+        x: (B, C, H, W).
+        low: (B, C_l, h, w), in the fusion blocks only.
+        sample_ids: (B,) int64, from which random sampling draws.
+        queries: Positions of x, each row * W + column. None stands for all N, and then
+            the whole N x S matrix is in memory.
     """
     source = x if low is None else low
-    query, key, _ = plain.embeddings(block, x, source, keys)
+    query, key, _ = plain.embed(block.get_layers(), x, source, sample_ids)
     if queries is not None:
         query = query[:, :, list(queries)]
     height, width = source.shape[2:]
@@ -66,29 +78,35 @@ def attention(
 
 
 def attention_blocks(network: SegmentationNetwork) -> dict[str, NonLocalBlock]:
-    """The non-local blocks of a network by where they stand, `fusion` and `context`."""
-    found = {"fusion": network.fusion, "context": network.context}
-    return {name: b for name, b in found.items() if isinstance(b, NonLocalBlock)}
+    """Return the non-local blocks of a network by their place, `fusion` or `context`."""
+    places = {"fusion": network.fusion, "context": network.context}
+    return {name: b for name, b in places.items() if isinstance(b, NonLocalBlock)}
 
 
 @torch.inference_mode()
 def network_attention(
     network: SegmentationNetwork, images: Tensor, point: tuple[float, float]
 ) -> dict[str, Attention]:
-    """What one point of the images (B, 3, H, W) attends to in each non-local block of a network.
+    """Return what one point of the images attends to in each non-local block of a network.
 
-    point: from the top and from the left, each a part of the side in [0, 1).
+    Args:
+        network: The network, in evaluation.
+        images: (B, 3, H, W), RGB in 0..255.
+        point: The distance from the top and from the left, each a part of the side in [0, 1).
+
+    Returns:
+        The attention of one query by the place of its block.
     """
-    found: dict[str, Attention] = {}
+    results: dict[str, Attention] = {}
 
     def look(name: str, block: NonLocalBlock, x: Tensor, low: Tensor | None = None) -> None:
         height, width = x.shape[2:]
         query = int(point[0] * height) * width + int(point[1] * width)
-        found[name] = attention(block, x, low, queries=[query])
+        results[name] = attention(block, x, low, queries=[query])
 
     hooks = [
         block.register_forward_pre_hook(
-            lambda module, given, name=name: look(name, module, *given[:2])
+            lambda module, inputs, name=name: look(name, module, *inputs[:2])
         )
         for name, block in attention_blocks(network).items()
     ]
@@ -97,4 +115,4 @@ def network_attention(
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return results

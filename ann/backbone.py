@@ -17,7 +17,13 @@ STRIDES = (1, 2, 2, 2)  # of the four stages
 
 
 class Residual(nn.Module):
-    """The basic residual block: two 3x3 convolutions and a shortcut."""
+    """The basic residual block: two 3x3 convolutions and a shortcut.
+
+    Args:
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        stride: The stride of the first convolution and of the shortcut.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -32,6 +38,7 @@ class Residual(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the block's map: (B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.bn1(self.conv1(x)).relu_()
         return (self.bn2(self.conv2(x)) + shortcut).relu_()
@@ -40,24 +47,36 @@ class Residual(nn.Module):
 def conv_bn_relu(
     inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False
 ) -> list[nn.Module]:
-    """A convolution that keeps the size at stride 1, batch norm and ReLU."""
+    """Return a convolution that keeps the map's size at stride 1, batch norm and ReLU.
+
+    Args:
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        kernel: Height and width of the kernel, an odd number.
+        stride: The convolution's stride.
+        bias: Whether the convolution has a bias.
+    """
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias)
     return [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
 def dilate(stages: list[nn.Module], output_stride: int) -> None:
-    """Turn strides into dilations beyond `output_stride`; the stages start at stride 4.
+    """Turn the strides beyond `output_stride` into dilations.
 
     The first block of a stage that loses its stride keeps the dilation before it, as in
     torchvision and the released code: layer3 is 1, 2, 2, ... and layer4 2, 4, 4.
+
+    Args:
+        stages: The four stages, which start at stride 4. They are changed in place.
+        output_stride: The stride of the last stage.
     """
     stride, dilation = 4, 1
-    for stage, wanted in zip(stages, STRIDES, strict=True):
+    for stage, factor in zip(stages, STRIDES, strict=True):
         previous = dilation
-        if stride * wanted > output_stride:
-            dilation *= wanted
+        if stride * factor > output_stride:
+            dilation *= factor
         else:
-            stride *= wanted
+            stride *= factor
         for i, block in enumerate(stage.children()):
             rate = previous if i == 0 else dilation
             for conv in block.modules():
@@ -69,12 +88,24 @@ def dilate(stages: list[nn.Module], output_stride: int) -> None:
 
 
 class Backbone(nn.Module):
-    """A ResNet that returns Stage4 and Stage5: (B, 3, H, W) -> two maps of stride 8.
+    """A ResNet that returns Stage4 and Stage5.
 
-    name: one of BACKBONES. stem: torchvision's 7x7, or three 3x3 convolutions: "deep" of 64, 64
-    and 128 channels as in the released code, "deep64" of 32, 32 and 64 as in mmsegmentation. The
-    small one has a single 3x3 in the stem and one basic block a stage, of `widths` channels.
-    ceil_mode: the stem's max pool rounds up, as in the released code: 64x128 -> 9x17.
+    The ResNets of torchvision need torchvision, which is imported only for them. The small one has
+    a single 3x3 convolution in its stem and one basic block a stage.
+
+    Args:
+        name: One of BACKBONES.
+        output_stride: The stride of Stage4 and Stage5.
+        stem: "plain" is torchvision's 7x7 convolution. "deep" is three 3x3 convolutions of 64, 64
+            and 128 channels, as in the released code. "deep64" has 32, 32 and 64, as in
+            mmsegmentation.
+        ceil_mode: Whether the stem's max pool rounds up, as in the released code: a 64x128 image
+            then has maps of 9x17.
+        widths: Channels of the small one's four stages; None for the others.
+
+    Raises:
+        ValueError: It names the argument and the allowed values.
+        ImportError: The backbone needs torchvision, and it is not installed.
     """
 
     def __init__(
@@ -114,14 +145,18 @@ class Backbone(nn.Module):
             for i, o, stride in zip((first, *widths[:-1]), widths, STRIDES, strict=True)
         ]
         for module in nn.ModuleList([*layers, *stages]).modules():
-            if isinstance(module, nn.Conv2d):  # as torchvision's ResNets begin
+            if isinstance(module, nn.Conv2d):  # as in torchvision's ResNets
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         return layers, stages
 
     @staticmethod
     def _resnet(name: str, stem: str) -> tuple[list[nn.Module], list[nn.Module]]:
-        from torchvision.models import resnet  # here, for it takes seconds to import
-
+        try:
+            from torchvision.models import resnet  # it takes seconds to import
+        except ImportError as error:
+            raise ImportError(
+                f"backbone {name} needs torchvision; install it, or use backbone {SMALL}"
+            ) from error
         net = getattr(resnet, name)(weights=None)
         layers: list[nn.Module] = [net.conv1, net.bn1, net.relu]
         if stem in DEEP_STEMS:
@@ -133,20 +168,22 @@ class Backbone(nn.Module):
             ]
             first = net.layer1[0]
             if c != first.conv1.in_channels:
-                first.conv1 = _with_inputs(first.conv1, c)
+                first.conv1 = _replace_inputs(first.conv1, c)
                 if first.downsample is None:
                     first.downsample = nn.Sequential(
                         nn.Conv2d(c, 64, 1, bias=False), nn.BatchNorm2d(64)
                     )
                 else:
-                    first.downsample[0] = _with_inputs(first.downsample[0], c)
+                    first.downsample[0] = _replace_inputs(first.downsample[0], c)
         return layers, [net.layer1, net.layer2, net.layer3, net.layer4]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return Stage4 and Stage5 of normalised images (B, 3, H, W)."""
         stage4 = self.layer3(self.layer2(self.layer1(self.stem(x))))
         return stage4, self.layer4(stage4)
 
 
-def _with_inputs(conv: nn.Conv2d, inputs: int) -> nn.Conv2d:
+def _replace_inputs(conv: nn.Conv2d, inputs: int) -> nn.Conv2d:
+    """Return a new convolution like `conv` for `inputs` channels."""
     kernel, stride, padding = conv.kernel_size, conv.stride, conv.padding
     return nn.Conv2d(inputs, conv.out_channels, kernel, stride, padding, bias=False)  # type: ignore[arg-type]

@@ -1,21 +1,49 @@
-"""Whether a block's layers are still the plain layers it was made with.
+"""The layers of a block, and whether somebody has modified them.
 
-The fast form reads the weights of some layers past their `forward`. That is the same as calling
-them only while nobody has hooked, parametrised, wrapped or exchanged them.
+The fast form reads the weights of some layers and does not call their `forward`. That gives the
+same result only while nobody has hooked, parametrised, wrapped or replaced them.
 """
 
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from torch import nn
 
-if TYPE_CHECKING:
-    from ann.blocks import NonLocalBlock
+from ann.options import BlockOptions
+from ann.sampling import Sampler
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def is_plain(layer: nn.Module | None, kind: type[nn.Module]) -> bool:
-    """Tell whether reading the layer's weights is the same as calling it."""
+class Layers(NamedTuple):
+    """The layers and options of a block, as they are at one call of it.
+
+    Attributes:
+        query: From X to K channels.
+        key: From X or X_l to K channels; None where the query is the key.
+        value: From X or X_l to V channels; None where the key is the value.
+        output: W_o, a 1x1 convolution from V to C channels.
+        fuse: The fusing 1x1 convolution from 2 C to C channels, and what follows it; None in a
+            residual block.
+        sampler: It samples key and value; None where they have every position.
+        options: The block's options.
+    """
+
+    query: nn.Module
+    key: nn.Module | None
+    value: nn.Module | None
+    output: nn.Conv2d
+    fuse: nn.Sequential | None
+    sampler: Sampler | None
+    options: BlockOptions
+
+
+def is_unmodified(layer: nn.Module | None, kind: type[nn.Module]) -> bool:
+    """Tell whether reading the layer's weights gives the same result as calling it.
+
+    Args:
+        layer: The layer, if there is one.
+        kind: The class that the layer had when the block was made.
+    """
     return (
         type(layer) is kind
         and "forward" not in vars(layer)
@@ -24,22 +52,22 @@ def is_plain(layer: nn.Module | None, kind: type[nn.Module]) -> bool:
 
 
 def is_projection(layer: nn.Module | None) -> bool:
-    """Tell whether a layer is a plain 1x1 convolution."""
+    """Tell whether a layer is an unmodified 1x1 convolution."""
     return (
-        is_plain(layer, nn.Conv2d)
+        is_unmodified(layer, nn.Conv2d)
         and isinstance(layer, nn.Conv2d)
         and (layer.kernel_size, layer.stride, layer.padding) == ((1, 1), (1, 1), (0, 0))
         and layer.groups == 1
     )
 
 
-def changed_layer(block: "NonLocalBlock") -> str | None:
-    """Return the name of a layer whose weights may not be read past it, or None."""
-    if not is_projection(block.output):
+def find_modified_layer(layers: Layers) -> str | None:
+    """Return the name of a modified layer whose weights the fast form reads, or None."""
+    if not is_projection(layers.output):
         return "output"
-    if block.fuse is not None:
-        if not is_plain(block.fuse, nn.Sequential):
+    if layers.fuse is not None:
+        if not is_unmodified(layers.fuse, nn.Sequential):
             return "fuse"
-        if not (len(block.fuse) and is_projection(block.fuse[0])):
+        if not (len(layers.fuse) and is_projection(layers.fuse[0])):
             return "fuse.0"
     return None

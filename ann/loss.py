@@ -1,7 +1,7 @@
 """The loss of the paper: L = L_final + 0.4 L_Stage4, per pixel cross entropy (section 4.1).
 
-The released recipe mines hard pixels (OHEM) in L_final and weights the classes. The means are
-taken by hand over reduction="none": the built-in 2-D mean is not deterministic on CUDA.
+The released recipe mines hard pixels (OHEM) in L_final and weights the classes. The loss takes the
+means itself, because the built-in 2-D mean of F.cross_entropy is not deterministic on CUDA.
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,25 @@ IGNORE_INDEX = 255
 
 @dataclass(frozen=True)
 class Ohem:
-    """Keep the pixels whose true class gets less than `threshold`, at least `min_kept` of them."""
+    """Online hard example mining: which pixels count.
+
+    Attributes:
+        threshold: A pixel counts where the probability of its true class is at most this.
+        min_kept: At least this many pixels count, the hardest ones.
+    """
 
     threshold: float = 0.7
     min_kept: int = 100_000
 
 
 class Sums(NamedTuple):
-    """The weighted sums of the pixels' losses, and of the weights that their means are over.
+    """The weighted sums of the pixels' losses, and the sums of the pixels' weights.
 
-    `kept` is of the pixels that OHEM keeps for L_final, `valid` of all that are not IGNORE_INDEX.
+    Attributes:
+        final: The loss of L_final.
+        kept: The weight of the pixels that OHEM keeps for L_final.
+        aux: The loss of L_Stage4.
+        valid: The weight of all pixels that are not IGNORE_INDEX.
     """
 
     final: Tensor
@@ -35,7 +44,15 @@ class Sums(NamedTuple):
 
 
 def pixel_weights(labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """The class weight of each pixel (B, H, W), one without any; zero for IGNORE_INDEX."""
+    """Return the weight of each pixel.
+
+    Args:
+        labels: (B, H, W) of class ids.
+        class_weights: (classes,); None stands for 1 each.
+
+    Returns:
+        (B, H, W), with zero for IGNORE_INDEX.
+    """
     keep = labels != IGNORE_INDEX
     if class_weights is None:
         return keep.float()
@@ -43,16 +60,20 @@ def pixel_weights(labels: Tensor, class_weights: Tensor | None = None) -> Tensor
 
 
 def mean(total: Tensor, weight: Tensor) -> Tensor:
-    """total / weight; zero where nothing counts."""
+    """Return total / weight, or zero where nothing counts."""
     return total / weight.clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def cross_entropy(
     logits: Tensor, labels: Tensor, class_weights: Tensor | None = None, ohem: Ohem | None = None
 ) -> Tensor:
-    """The weighted mean over the pixels that are not IGNORE_INDEX; zero if there are none.
+    """Return the weighted mean over the pixels that are not IGNORE_INDEX, or zero without any.
 
-    logits (B, classes, H, W), labels (B, H, W) of class ids.
+    Args:
+        logits: (B, classes, H, W).
+        labels: (B, H, W) of class ids.
+        class_weights: (classes,).
+        ohem: Only hard pixels count.
     """
     return mean(*_sums(logits, labels, class_weights, ohem))
 
@@ -60,7 +81,7 @@ def cross_entropy(
 def _sums(
     logits: Tensor, labels: Tensor, class_weights: Tensor | None, ohem: Ohem | None
 ) -> tuple[Tensor, Tensor]:
-    """The sum of the pixels' weighted losses, and of their weights."""
+    """Return the sum of the pixels' weighted losses, and the sum of their weights."""
     loss = F.cross_entropy(
         logits, labels, class_weights, ignore_index=IGNORE_INDEX, reduction="none"
     )
@@ -72,6 +93,7 @@ def _sums(
 
 
 def _hard(logits: Tensor, labels: Tensor, valid: Tensor, ohem: Ohem) -> Tensor:
+    """Return whether each pixel counts, (B, H, W)."""
     target = labels.where(valid, 0)
     confidence = logits.softmax(dim=1).gather(1, target[:, None])[:, 0]  # (B, H, W)
     threshold = torch.as_tensor(ohem.threshold, device=logits.device)
@@ -92,17 +114,19 @@ def loss_sums(
     at_labels: bool = True,
     align_corners: bool = False,
 ) -> Sums:
-    """Return the weighted loss sums and their weights, of which means over more can be taken.
+    """Return the weighted loss sums and their weights.
+
+    With them a mean can be taken over several parts of a batch.
 
     Args:
         logits: (B, classes, h, w).
-        aux_logits: The same of Stage4, or None in evaluation: then the auxiliary sum is zero.
+        aux_logits: The same of Stage4. None in evaluation; the auxiliary sum is then zero.
         labels: (B, H, W) of class ids, of any integer type.
         class_weights: (classes,).
-        ohem: Hard pixels alone count in L_final.
-        at_labels: Upsample the logits to the labels, as the paper does, with `align_corners`.
+        ohem: Only hard pixels count in L_final.
+        at_labels: Upsample the logits to the labels, as the paper does.
             Otherwise sample the labels at the centres of the logits' cells, which costs less.
-        align_corners: See at_labels.
+        align_corners: How the logits are upsampled.
 
     Returns:
         The sums over these samples.
@@ -133,14 +157,22 @@ def segmentation_loss(
     aux_weight: float = 0.4,
     **settings: Any,
 ) -> tuple[Tensor, Tensor]:
-    """L_final + aux_weight * L_Stage4, and L_final alone; settings as of loss_sums."""
+    """Return L_final + aux_weight * L_Stage4, and L_final alone.
+
+    Args:
+        logits: (B, classes, h, w).
+        aux_logits: The same of Stage4, or None in evaluation.
+        labels: (B, H, W) of class ids, of any integer type.
+        aux_weight: 0.4 in the paper.
+        settings: The keyword arguments of loss_sums.
+    """
     sums = loss_sums(logits, aux_logits, labels, **settings)
     final = mean(sums.final, sums.kept)
     return final + aux_weight * mean(sums.aux, sums.valid), final
 
 
 def at_centres(labels: Tensor, size: torch.Size) -> Tensor:
-    """Labels (B, H, W) at the centres of a grid of `size` cells (h, w)."""
+    """Return the labels (B, H, W) at the centres of a grid of `size` cells, (B, h, w)."""
     rows, columns = (
         (torch.arange(n, device=labels.device) * 2 + 1) * full // (2 * n)
         for n, full in zip(size, labels.shape[1:], strict=True)

@@ -1,24 +1,39 @@
 """Scores from one confusion matrix over the whole dataset.
 
-IoU of a class = TP / (TP + FP + FN), mIoU = the mean over the classes that occur in the labels or
-the predictions, as cityscapesscripts computes them. Never a mean of per-image scores.
+The IoU of a class is TP / (TP + FP + FN). The mIoU is the mean over the classes that occur in the
+labels or in the predictions, as cityscapesscripts computes it. It is not a mean of images' scores.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import torch
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 def confusion_matrix(
     labels: npt.NDArray[np.uint8], predictions: npt.NDArray[np.uint8], classes: int
 ) -> npt.NDArray[np.int64]:
-    """(classes, classes) counts, rows the true class; pixels of IGNORE_INDEX are left out.
+    """Count the pixels of each true and predicted class, without those of IGNORE_INDEX.
 
-    Regions are counted run by run, since most pixels are as their neighbour is; maps that are more
-    like noise pixel by pixel.
+    Most pixels equal their neighbour, so equal pixels in a row are counted at once. Maps that look
+    like noise are counted pixel by pixel.
+
+    Args:
+        labels: Class ids, of any shape.
+        predictions: The same.
+        classes: The number of classes.
+
+    Returns:
+        (classes, classes), a row for each true class.
     """
+    import numpy as np  # here, so that importing ann needs only torch
+
     label, predicted = labels.ravel(), predictions.ravel()
     change = (label[1:] != label[:-1]) | (predicted[1:] != predicted[:-1])
     if np.count_nonzero(change) > len(change) / 8:
@@ -34,9 +49,13 @@ def confusion_matrix(
 
 @dataclass(frozen=True)
 class Scores:
-    """miou, pixel_accuracy and class_iou in 0..1; an absent class is nan and not in the mean.
+    """The scores of a dataset.
 
-    classes_present: how many classes have a pixel in the labels.
+    Attributes:
+        miou: In 0..1, the mean over the classes that are not absent.
+        pixel_accuracy: In 0..1.
+        class_iou: (classes,) in 0..1; nan for a class that is absent.
+        classes_present: How many classes have a pixel in the labels.
     """
 
     miou: float
@@ -46,7 +65,16 @@ class Scores:
 
 
 def scores(confusion: npt.NDArray[np.int64]) -> Scores:
-    """The scores; a class that is neither labelled nor predicted is absent."""
+    """Return the scores; a class that is neither labelled nor predicted is absent.
+
+    Args:
+        confusion: (classes, classes), of confusion_matrix.
+
+    Raises:
+        ValueError: There is no labelled pixel.
+    """
+    import numpy as np
+
     hits = confusion.diagonal()
     true, union = confusion.sum(axis=1), confusion.sum(axis=1) + confusion.sum(axis=0) - hits
     if not true.sum():
@@ -54,6 +82,6 @@ def scores(confusion: npt.NDArray[np.int64]) -> Scores:
     iou = np.full(len(hits), np.nan)
     iou[union > 0] = hits[union > 0] / union[union > 0]
     valid = iou[union > 0]
-    # Added one after the other, as the official script does: equal to it to the last bit.
+    # The official script adds them one after the other; so the result equals it to the last bit.
     miou = float(valid.cumsum()[-1] / len(valid))
     return Scores(miou, float(hits.sum() / true.sum()), iou, int((true > 0).sum()))

@@ -4,7 +4,7 @@
                 Stage4 -> auxiliary classifier
 
 fusion: none, common (Stage5 + ReLU(BN(Conv(Stage4)))), fnb or afnb.
-context: none, nb, apnb, or a block of the caller's. ANN is afnb with apnb.
+context: none, nb, apnb, or a block of the caller's. The paper's ANN is afnb with apnb.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,15 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from ann.backbone import Backbone, conv_bn_relu
-from ann.blocks import BlockOptions, NonLocalBlock
+from ann.blocks import NonLocalBlock
 from ann.noise import Dropout2d
+from ann.options import BlockOptions
 from ann.sampling import Sampler
 
 FUSIONS = ("none", "common", "fnb", "afnb")
 CONTEXTS = ("none", "nb", "apnb")
-ASYMMETRIC = ("afnb", "apnb")  # the blocks that sample, and so need sampling and pool_sizes
+ASYMMETRIC = ("afnb", "apnb")  # these sample, and so need sampling and pool_sizes
 _FUSION, _CONTEXT, _AUX = range(1, 4)  # streams of randomness, one a user
-Block = Callable[[int, BlockOptions], nn.Module]  # makes a module from maps of C channels to such
+Block = Callable[[int, BlockOptions], nn.Module]  # it makes a module from and to C channels
 
 # Mean and standard deviation of RGB in 0..255 that torchvision's ImageNet weights expect.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -32,18 +33,36 @@ PIXELS = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "caffe": (CAFFE_MEAN, (1.0,
 
 
 def pixel_statistics(pixels: str) -> dict[str, Tensor]:
-    """The buffers that normalise RGB in 0..255: mean (3,) and variance (3,)."""
+    """Return the buffers that normalise RGB in 0..255: mean (3,) and variance (3,).
+
+    Args:
+        pixels: One of PIXELS.
+    """
     mean, std = PIXELS[pixels]
     return {"mean": torch.tensor(mean), "variance": torch.tensor(std) ** 2}
 
 
 class SegmentationNetwork(nn.Module):
-    """Images (B, 3, H, W), RGB in 0..255 -> logits and auxiliary logits (B, classes, h, w).
+    """A network of the paper's ablation, from images to logits.
 
-    h and w are the feature map's size, the image's over the output stride; the caller resizes, with
-    `align_corners`. stem, ceil_mode: see Backbone. aux_channels: of the auxiliary head; None is
-    `channels`. pixels: the normalisation, one of PIXELS. options.bias is the reductions' also.
-    context: one of CONTEXTS, or what makes a module for the slot from `channels` and `options`.
+    Args:
+        classes: The number of classes.
+        backbone: One of BACKBONES. See Backbone for `stem`, `ceil_mode`, `output_stride` and
+            `widths`.
+        fusion: One of FUSIONS.
+        context: One of CONTEXTS, or a function that makes a module from `channels` and `options`.
+        sampling: How afnb and apnb sample, one of SAMPLINGS, with `pool_sizes`.
+        channels: Channels after the reduction.
+        key_channels: K of the blocks.
+        value_channels: V of the blocks.
+        aux_channels: Channels of the auxiliary head; None stands for `channels`.
+        pixels: The normalisation of the images, one of PIXELS.
+        align_corners: How the caller shall resize the logits.
+        dropout: The probability of dropout in the blocks and in the auxiliary head.
+        options: The blocks' options. The reductions have a bias too if `options.bias` says so.
+
+    Raises:
+        ValueError: It names the argument and the allowed values.
     """
 
     mean: Tensor
@@ -119,14 +138,24 @@ class SegmentationNetwork(nn.Module):
         self.aux_dropout = Dropout2d(dropout, _AUX << 8)
         self.aux_classifier = nn.Conv2d(aux_channels, classes, 1)
 
-    def forward(self, images: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """keys (B,): one int64 a sample, for dropout and random sampling (see ann.noise).
+    def forward(
+        self, images: Tensor, sample_ids: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return logits and auxiliary logits of the feature map's size.
 
-        The auxiliary logits are None in evaluation. A traced network (TorchScript, and the ONNX
-        exporter with dynamo=False) returns (logits,), because TorchScript cannot return None.
+        A traced network (TorchScript, and the ONNX exporter with dynamo=False) returns (logits,),
+        because TorchScript cannot return None.
+
+        Args:
+            images: (B, 3, H, W), RGB in 0..255.
+            sample_ids: (B,) int64, from which dropout and random sampling draw (see ann.noise).
+
+        Returns:
+            Both (B, classes, h, w), where h and w are H and W over the output stride. The auxiliary
+            logits are None in evaluation.
         """
-        # (images - mean) / std by batch norm's kernel, many times as fast as broadcasting. By
-        # torch.batch_norm because F.batch_norm of PyTorch 2.11 refuses an eps of 0.
+        # (images - mean) / std by batch norm's kernel, which is many times as fast as broadcasting.
+        # F.batch_norm of PyTorch 2.11 refuses an eps of 0, so torch.batch_norm is called.
         mean, variance = self.mean, self.variance
         images = torch.batch_norm(
             images.to(mean.dtype), None, None, mean, variance, False, 0.0, 0.0, False
@@ -134,17 +163,17 @@ class SegmentationNetwork(nn.Module):
         stage4, stage5 = self.backbone(images)
         x = stage5
         if isinstance(self.fusion, NonLocalBlock):
-            x = self.fusion(stage5, stage4, keys)
+            x = self.fusion(stage5, stage4, sample_ids)
         elif self.fusion is not None:
             x = stage5 + self.fusion(stage4)
         x = self.reduce(x)
         if isinstance(self.context, NonLocalBlock):
-            x = self.context(x, keys=keys)
+            x = self.context(x, sample_ids=sample_ids)
         elif self.context is not None:
-            x = self.context_dropout(self.context(x), keys)
+            x = self.context_dropout(self.context(x), sample_ids)
         logits = self.classifier(x)
         if not self.training:
             traced = torch.jit.is_tracing()  # type: ignore[attr-defined]
             return (logits,) if traced else (logits, None)  # type: ignore[return-value]
-        aux = self.aux_dropout(self.aux_reduce(stage4), keys)
+        aux = self.aux_dropout(self.aux_reduce(stage4), sample_ids)
         return logits, self.aux_classifier(aux)

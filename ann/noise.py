@@ -1,8 +1,8 @@
-"""Randomness inside the network as a pure function of a sample's key.
+"""Randomness inside the network as a pure function of a sample's id.
 
-Every sample of a batch carries one 64-bit key, made from (seed, iteration, slot). Dropout masks
-and random sampling positions are hashes of that key, so they do not depend on the batch's
-composition, the number of processes, the device or a restart.
+Every sample of a batch has one 64-bit id, made from (seed, iteration, slot). Dropout masks and
+random sampling positions are hashes of that id. So they do not depend on the batch's composition,
+the number of processes, the device or a restart.
 """
 
 import torch
@@ -18,15 +18,21 @@ def _shift_right(x: Tensor, bits: int) -> Tensor:
     return (x >> bits) & ((1 << (64 - bits)) - 1)  # int64 shifts drag the sign along
 
 
-def uniform(keys: Tensor, stream: int, count: int) -> Tensor:
-    """Uniform numbers in [0, 1): keys (B,) int64 -> (B, count) float32.
+def uniform(sample_ids: Tensor, stream: int, count: int) -> Tensor:
+    """Return uniform numbers in [0, 1).
 
-    `stream` separates the users of one key, such as the dropout layers of a network.
+    Args:
+        sample_ids: (B,) int64.
+        stream: A number that separates the users of one id, such as a network's dropout layers.
+        count: The numbers of each sample.
+
+    Returns:
+        (B, count) float32.
     """
-    counter = torch.arange(1, count + 1, device=keys.device) + (stream << 32)
-    # keys + counter * _GOLDEN, in an order in which TorchInductor multiplies no constants: it would
+    counter = torch.arange(1, count + 1, device=sample_ids.device) + (stream << 32)
+    # sample_ids + counter * _GOLDEN. In this order TorchInductor multiplies no constants: it would
     # do so without the wrap-around at 64 bits, and fail.
-    x = (keys[:, None] * _GOLDEN_INVERSE + counter) * _GOLDEN
+    x = (sample_ids[:, None] * _GOLDEN_INVERSE + counter) * _GOLDEN
     x = (x ^ _shift_right(x, 30)) * _MIX_1
     x = (x ^ _shift_right(x, 27)) * _MIX_2
     x = x ^ _shift_right(x, 31)
@@ -34,16 +40,35 @@ def uniform(keys: Tensor, stream: int, count: int) -> Tensor:
 
 
 class Dropout2d(nn.Module):
-    """Dropout of whole channels, (B, C, H, W), with masks that depend on the samples' keys only."""
+    """Dropout of whole channels, with masks that depend on the samples' ids only.
+
+    Args:
+        p: The probability that a channel is dropped.
+        stream: A number that keeps the users of one id apart.
+    """
 
     def __init__(self, p: float, stream: int) -> None:
         super().__init__()
         self.p, self.stream = p, stream
 
-    def forward(self, x: Tensor, keys: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, sample_ids: Tensor | None) -> Tensor:
+        """Return x in evaluation, and x with some of its channels at zero in training.
+
+        Args:
+            x: (B, C, H, W).
+            sample_ids: (B,) int64; may be None in evaluation.
+
+        Returns:
+            (B, C, H, W).
+
+        Raises:
+            ValueError: There are no sample_ids in training.
+        """
         if not self.training or self.p == 0:
             return x
-        if keys is None:
-            raise ValueError("dropout in training needs one key a sample: pass keys to the network")
-        keep = uniform(keys, self.stream, x.shape[1]) >= self.p
+        if sample_ids is None:
+            raise ValueError(
+                "dropout in training needs one id a sample; pass sample_ids to the network"
+            )
+        keep = uniform(sample_ids, self.stream, x.shape[1]) >= self.p
         return x * (keep / (1 - self.p)).to(x.dtype)[:, :, None, None]

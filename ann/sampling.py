@@ -6,12 +6,10 @@ A sampler turns maps (B, C, H, W) into anchors (B, C, S). With pool sizes n, S =
     max, average     adaptive pooling to n x n
     pyramid_*        the same for several n; pyramid_random draws one position in each bin
 
-The paper names the methods and does not spell out the random ones; this is our reading. The
-bins are those of adaptive pooling: bin i of n covers floor(i H / n) to ceil((i + 1) H / n).
+The paper names the methods and does not spell out the random ones; this is our reading.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import accumulate
 
 import torch
@@ -19,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ann.noise import uniform
+from ann.pooling import average, averaging_matrix, bins
 
 SAMPLINGS = (
     "random",
@@ -31,59 +30,20 @@ SAMPLINGS = (
 
 
 def anchors(pool_sizes: Sequence[int]) -> int:
-    """The number of anchors, S = sum of n^2."""
+    """Return the number of anchors, S = sum of n^2."""
     return sum(n * n for n in pool_sizes)
 
 
-def bins(size: int, n: int) -> list[tuple[int, int]]:
-    """Start and end of the n bins that adaptive pooling makes of `size` positions."""
-    return [(i * size // n, -(-(i + 1) * size // n)) for i in range(n)]
-
-
-def _averaging_weights(size: int, pool_sizes: tuple[int, ...]) -> tuple[float, ...]:
-    """Return the averaging matrix as numbers: a kept tensor would survive tracing and devices."""
-    return tuple(
-        (start <= position < end) / (end - start)
-        for n in pool_sizes
-        for start, end in bins(size, n)
-        for position in range(size)
-    )
-
-
-_kept_weights = lru_cache(_averaging_weights)
-
-
-def averaging_matrix(size: int, pool_sizes: tuple[int, ...], like: Tensor) -> Tensor:
-    """Return (sum n, size), whose rows average the bins of each pool size along one axis."""
-    # TorchDynamo warns of a function that is cached.
-    weights_of = _averaging_weights if torch.compiler.is_compiling() else _kept_weights
-    weights = weights_of(size, pool_sizes)
-    return torch.tensor(weights, dtype=like.dtype, device=like.device).view(-1, size)
-
-
-def average(x: Tensor, down: Tensor, across: Tensor) -> Tensor:
-    """Average (B, C, H, W) over each pool size of rows with each of columns, one axis at a time.
-
-    Products of matrices are exact, deterministic on CUDA, and read the map once for all sizes.
+class Sampler(nn.Module):
+    """It samples one or more maps at the same places.
 
     Args:
-        x: The map.
-        down: (R, H), the averaging matrix of the rows.
-        across: (R, W), the averaging matrix of the columns.
+        sampling: One of SAMPLINGS.
+        pool_sizes: The n of each pooling; exactly one for the methods without a pyramid.
+        stream: A number that keeps the samplers of a network apart.
 
-    Returns:
-        (B, R, R, C).
-    """
-    if x.is_contiguous():  # then no copy to channels last is needed
-        return (down @ (x @ across.T)).permute(0, 2, 3, 1)
-    columns = across @ x.permute(0, 2, 3, 1)  # (B, H, R, C)
-    return (down @ columns.flatten(2)).unflatten(2, columns.shape[2:])
-
-
-class Sampler(nn.Module):
-    """Samples one or more maps at the same places.
-
-    `sampling` is one of SAMPLINGS; the methods without a pyramid take exactly one pool size.
+    Raises:
+        ValueError: It names the argument and what is allowed.
     """
 
     def __init__(self, sampling: str, pool_sizes: Sequence[int], stream: int = 0) -> None:
@@ -98,16 +58,24 @@ class Sampler(nn.Module):
 
     @property
     def linear(self) -> bool:
-        """Whether a convolution of 1x1 may as well follow the sampling as come before it."""
+        """Whether a 1x1 convolution may follow the sampling as well as come before it."""
         return not self.sampling.endswith("max")
 
     def extra_repr(self) -> str:
+        """Return what `repr` shows of the sampler."""
         return f"{self.sampling}, pool_sizes={self.pool_sizes}, S={anchors(self.pool_sizes)}"
 
-    def forward(self, maps: Sequence[Tensor], keys: Tensor | None = None) -> list[Tensor]:
-        """Maps (B, C_i, H, W) -> anchors (B, C_i, S); keys (B,) decide the random methods.
+    def forward(self, maps: Sequence[Tensor], sample_ids: Tensor | None = None) -> list[Tensor]:
+        """Return the anchors of each map.
 
-        In evaluation the random methods use one fixed key, so that a result can be repeated.
+        In evaluation the random methods use one fixed id, so that a result can be repeated.
+
+        Args:
+            maps: Each (B, C, H, W); the channels may differ.
+            sample_ids: (B,) int64, from which the random methods draw in training.
+
+        Returns:
+            Each (B, C, S).
         """
         height, width = map(int, maps[0].shape[2:])  # numbers, which no tracer turns into nodes
         self.check(height, width)
@@ -115,9 +83,9 @@ class Sampler(nn.Module):
             return [self._average(x, height, width) for x in maps]
         if self.sampling.endswith("max"):
             return [self._max(x) for x in maps]
-        if keys is None or not self.training:
-            keys = torch.zeros(maps[0].shape[0], dtype=torch.int64, device=maps[0].device)
-        places = self._places(keys, height, width)  # (B, S)
+        if sample_ids is None or not self.training:
+            sample_ids = torch.zeros(maps[0].shape[0], dtype=torch.int64, device=maps[0].device)
+        places = self._places(sample_ids, height, width)  # (B, S)
         return [_gather(x, places) for x in maps]
 
     def check(self, height: int, width: int) -> None:
@@ -145,9 +113,12 @@ class Sampler(nn.Module):
         return torch.cat([F.adaptive_max_pool2d(x, n).flatten(2) for n in self.pool_sizes], dim=2)
 
     def boxes(self, height: int, width: int) -> Tensor:
-        """(S, 4) top, bottom, left and right of what each anchor is drawn from in evaluation.
+        """Return what each anchor is drawn from in evaluation.
 
-        That is its bin, and for a method that picks positions the one that it picks.
+        That is its bin, or for a method that picks positions the one that it picks.
+
+        Returns:
+            (S, 4), top, bottom, left and right.
         """
         if self.sampling.endswith(("average", "max")):
             top, tall, left, wide = self._bins(height, width).T
@@ -157,7 +128,7 @@ class Sampler(nn.Module):
         return torch.stack([rows, rows + 1, columns, columns + 1], dim=1)
 
     def _bins(self, height: int, width: int) -> Tensor:
-        """(S, 4) top, height, left and width of the bins of all pool sizes."""
+        """Return top, height, left and width of the bins of all pool sizes, (S, 4)."""
         return torch.tensor(
             [
                 (top, bottom - top, left, right - left)
@@ -167,13 +138,14 @@ class Sampler(nn.Module):
             ]
         )
 
-    def _places(self, keys: Tensor, height: int, width: int) -> Tensor:
+    def _places(self, sample_ids: Tensor, height: int, width: int) -> Tensor:
+        """Return the positions that a random method picks, (B, S)."""
         if self.sampling == "random":
-            noise = uniform(keys, self.stream, height * width)
+            noise = uniform(sample_ids, self.stream, height * width)
             return noise.topk(anchors(self.pool_sizes), dim=1).indices
-        boxes = self._bins(height, width).to(keys.device)
+        boxes = self._bins(height, width).to(sample_ids.device)
         top, tall, left, wide = boxes.T
-        u, v = uniform(keys, self.stream, 2 * len(boxes)).chunk(2, dim=1)  # (B, S) each
+        u, v = uniform(sample_ids, self.stream, 2 * len(boxes)).chunk(2, dim=1)  # (B, S) each
         return (top + (u * tall).long()) * width + left + (v * wide).long()
 
 

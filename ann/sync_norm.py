@@ -1,4 +1,4 @@
-"""Batch norm whose statistics are those of all processes' samples, on any device."""
+"""Batch norm over the samples of all processes, on any device."""
 
 from typing import Any
 
@@ -8,8 +8,13 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 
-def synchronised(model: nn.Module, device: str) -> nn.Module:
-    """The model with batch norm over all processes: PyTorch's on CUDA, elsewhere the one here."""
+def synchronise(model: nn.Module, device: str) -> nn.Module:
+    """Return the model with batch norm over all processes.
+
+    Args:
+        model: Its batch norms are changed in place, or copied on CUDA.
+        device: PyTorch's own SyncBatchNorm is used on "cuda", and SyncBatchNorm2d elsewhere.
+    """
     if device == "cuda":
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return converted
@@ -20,12 +25,13 @@ def synchronised(model: nn.Module, device: str) -> nn.Module:
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """nn.BatchNorm2d over the samples of all processes, (B, C, H, W), B may differ.
+    """nn.BatchNorm2d over the samples of all processes, whose numbers may differ.
 
-    Mean and variance are found one after the other, as the variance is then without cancellation.
+    It computes the mean first and then the variance, which avoids cancellation.
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the normalised map, (B, C, H, W)."""
         if not self.training:
             return super().forward(x)
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x  # as PyTorch's
@@ -53,14 +59,16 @@ class AllSum(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return _summed(x)
+        """Return the sum of all processes' x."""
+        return _sum_processes(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _summed(grad)
+        """Return the sum of all processes' gradients."""
+        return _sum_processes(grad)
 
 
-def _summed(x: Tensor) -> Tensor:
+def _sum_processes(x: Tensor) -> Tensor:
     total = x.clone()
     dist.all_reduce(total)
     return total

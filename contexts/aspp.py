@@ -16,7 +16,14 @@ PAPER = "Chen et al., 2017, arXiv 1706.05587"
 class Context(ASPP):  # type: ignore[misc]
     """A 1x1 convolution, a 3x3 one for each rate, and the image's average, projected to C.
 
-    rates: the dilations. width: channels of each branch, 256 in DeepLabv3.
+    Args:
+        channels: C.
+        options: The network's options; `bias` is that of the projection.
+        rates: The dilations of the 3x3 convolutions.
+        width: Channels of each branch, 256 in DeepLabv3.
+
+    Raises:
+        ValueError: It names the setting and what is allowed.
     """
 
     def __init__(
@@ -25,17 +32,21 @@ class Context(ASPP):  # type: ignore[misc]
         at_least_one(rates=rates, width=width)
         super().__init__(channels, rates, width)
         branches = (len(rates) + 2) * width
-        # torchvision's ends in `width` channels and an nn.Dropout, which no sample's key decides
+        # torchvision's ends in `width` channels and an nn.Dropout, which ignores the samples' ids
         self.project = nn.Sequential(*conv_bn_relu(branches, channels, 1, bias=options.bias))
         self.rates = tuple(rates)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """Return a map of the shape of x, (B, C, H, W).
+
+        Raises:
+            ValueError: A rate is too large for the map.
+        """
         height, width = x.shape[2:]
         if max(self.rates) >= min(height, width):
             raise ValueError(
-                f"rates is {list(self.rates)}; allowed are 1 to {min(height, width) - 1}, for on "
-                f"the feature map of {height}x{width} a wider convolution sees padding only"
+                f"rates is {list(self.rates)}; allowed are 1 to {min(height, width) - 1}, because "
+                f"a wider convolution sees only padding on the feature map of {height}x{width}"
             )
         y: Tensor = super().forward(x)
         return y

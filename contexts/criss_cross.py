@@ -12,13 +12,22 @@ PAPER = "Huang et al., ICCV 2019, arXiv 1811.11721"
 
 
 class Context(nn.Module):
-    """Each position attends to the H + W - 1 of its column and row, R times with the same weights.
+    """Attention of each position to the H + W - 1 of its column and row.
 
-        H' = sum over the cross of softmax(query^T key) value + H    (equation 2 there)
+    It is applied several times with the same weights. In equation 2 of CCNet, H is the map:
+
+        H' = sum over the cross of softmax(query^T key) value + H
         Y = ReLU(BN(Conv(cat(H'', X))))
 
-    recurrence: R. width: channels of query and key, C / 8 in CCNet. As with the paper's blocks,
-    options.scale scales the query, which CCNet does not.
+    Args:
+        channels: C.
+        options: The network's options. `scale` scales the query, as in the paper's blocks; CCNet
+            does not.
+        recurrence: How often the attention is applied, R in CCNet.
+        width: K, channels of query and key; C / 8 in CCNet.
+
+    Raises:
+        ValueError: It names the setting and what is allowed.
     """
 
     def __init__(
@@ -32,7 +41,7 @@ class Context(nn.Module):
         self.fuse = nn.Sequential(*conv_bn_relu(2 * channels, channels, 1, bias=options.bias))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """Return a map of the shape of x, (B, C, H, W)."""
         dense = x
         for _ in range(self.recurrence):
             query, key, value = (m(dense) for m in (self.query, self.key, self.value))
@@ -42,10 +51,18 @@ class Context(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """query, key (B, K, H, W), value (B, V, H, W) -> (B, V, H, W).
+    """Return each position's mean of the values in its column and row, weighted by a softmax.
 
-    Two batches of products, along the columns and along the rows, and one softmax over both: N x
-    (H + W) similarities, of which the column's own position, that the row has too, is left out.
+    There are two batches of products, along the columns and along the rows, and one softmax over
+    both. Of the N x (H + W) similarities the position's own counts once, as part of its row.
+
+    Args:
+        query: (B, K, H, W).
+        key: (B, K, H, W).
+        value: (B, V, H, W).
+
+    Returns:
+        (B, V, H, W).
     """
     height, width = query.shape[2:]
     by_row = [t.permute(0, 2, 3, 1) for t in (query, key, value)]  # (B, H, W, .)

@@ -15,10 +15,19 @@ PAPER = "Zhao et al., CVPR 2017, arXiv 1612.01105"
 
 
 class Context(nn.Module):
-    """Averages over n x n bins, each n a level: ReLU(BN(Conv)), enlarged; all fused with X.
+    """Averages over n x n bins, one level for each n, fused with X.
 
-    bins: the n of the levels. width: channels of each. PSPNet fuses by a 3x3 convolution of what is
-    then 4096 channels; here it is 1x1, as the paper's blocks fuse.
+    Each level is ReLU(BN(Conv)) of the averages, enlarged to the map. PSPNet fuses the levels by a
+    3x3 convolution of 4096 channels. Here it is 1x1, as in the paper's blocks.
+
+    Args:
+        channels: C.
+        options: The network's options; `bias` is that of the convolutions.
+        bins: The n of the levels.
+        width: Channels of each level.
+
+    Raises:
+        ValueError: It names the setting and what is allowed.
     """
 
     def __init__(
@@ -34,7 +43,7 @@ class Context(nn.Module):
         self.fuse = nn.Sequential(*conv_bn_relu(fused, channels, 1, bias=options.bias))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """Return a map of the shape of x, (B, C, H, W)."""
         bins, size = self.sampler.pool_sizes, x.shape[2:]
         averages = self.sampler([x])[0].split([n * n for n in bins], dim=2)  # (B, C, n^2) each
         maps = [

@@ -1,254 +1,306 @@
-"""Run the whole pipeline with independent runs side by side, under one progress bar.
+"""The command line: `python -m pipeline COMMAND`, or `ann-bench COMMAND`.
 
-    python -m pipeline [--jobs N]
-
-The same stages as `dvc repro`, with the same results: `--jobs` of DVC's processes share the runs,
-taking some at a time with `dvc repro --single-item`. Kill it at any time; it goes on where it
-stopped.
+A command's module is imported only when the command runs, because PyTorch takes seconds.
 """
 
-import argparse
-import json
 import os
-import re
-import signal
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TextIO
+from typing import Annotated, Any, NoReturn
 
-from pipeline.common import cli, gpus, params, warm
-from pipeline.common.cli import InputError
-from pipeline.common.orphans import end_with_parent
-from pipeline.common.progress import Reporter
-from pipeline.mend import HELD, holding, mend
-from pipeline.tracking.store import UNSENT
-
-LOGS = Path("logs")
-STAGE = re.compile(r"'(?:train|evaluate)@([^']+)'")
-LAST = "collect", "figures", "pictures", "report", "track"  # some runs are enough for these
-PLAN = "repro", "--single-item", "plan"
-PROGRAMS = Path(sys.executable).parent  # the stages run `python`, which may not be in PATH
-DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
+NEEDED = "dvc", "lightning_fabric", "psutil", "pydantic", "torch", "typer"
 
 
-def dvc(*words: str) -> None:
-    """Run DVC in the foreground, without its talk; what a stage or DVC finds wrong is told."""
-    if not subprocess.run([*DVC, *words, "--quiet"], preexec_fn=end_with_parent).returncode:
+def use_environment() -> None:
+    """Continue in the environment of `make setup` where this Python lacks the packages.
+
+    DVC runs `python`, which is another one if the environment is not activated.
+    """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if not missing:
         return
-    talking = [*DVC, *words]  # quiet, it hides errors
-    again = subprocess.run(talking, capture_output=True, encoding="utf-8", errors="replace")
-    if again.returncode:
-        told = [line for line in again.stderr.splitlines() if line.startswith("ERROR")]
-        print("\n".join(told), file=sys.stderr)
-        raise InputError(f"`dvc {' '.join(words)}` failed; its message stands above")
-
-
-def tell_holder() -> None:
-    """Say so where another DVC command holds the repository, for DVC waits in silence."""
-    with holding(HELD) as (free, file):
-        if free:
-            return
-        file.seek(0)
-        print(
-            f"another DVC command (process {file.read().strip() or 'unknown'}) holds the lock "
-            f"{HELD}; waiting for its end",
-            file=sys.stderr,
-        )
-
-
-def stale() -> set[str]:
-    """The stages whose dependencies or outputs changed."""
-    done = subprocess.run(
-        [*DVC, "status", "--json"], capture_output=True, encoding="utf-8", errors="replace"
+    folder = Path(__file__).resolve().parents[1] / ".venv/bin"
+    program = str(folder / "python")
+    if os.access(program, os.X_OK) and os.environ.get("ANN_PYTHON") != program:
+        os.environ["ANN_PYTHON"] = program  # only once, because that one may lack packages too
+        os.execv(program, [program, "-m", "pipeline", *sys.argv[1:]])
+    sys.exit(
+        f"error: {sys.executable} lacks the package {missing[0]}; run `make setup`, and then "
+        f"`. .venv/bin/activate`"
     )
-    if done.returncode:
-        raise InputError(f"`dvc status` failed: {done.stderr.strip()}")
-    return set(json.loads(done.stdout or "{}"))
 
 
-def runs_to_do(settings: params.Params, changed: set[str]) -> list[str]:
-    """The runs, VARIANT-SEED, of which a stage is stale; the costly ones first."""
-    names = [f"{v}-{s}" for v in settings.variants for s in settings.seeds]
-    wanted = [n for n in names if {f"train@{n}", f"evaluate@{n}"} & changed]
+use_environment()
 
-    def quadratic(name: str) -> bool:
-        variant = settings.variants[name.rsplit("-", 1)[0]]
-        return variant.context == "nb" or variant.fusion == "fnb"
+import typer  # noqa: E402
+from typer.exceptions import TyperException  # noqa: E402
 
-    return sorted(wanted, key=quadratic, reverse=True)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Reproduce the tables of Asymmetric Non-local Neural Networks (arXiv 1908.07678).",
+)
+PEOPLE, STAGES = "Commands", "Stages, which `dvc repro` runs"
+command = partial(app.command, rich_help_panel=PEOPLE)
+stage = partial(app.command, rich_help_panel=STAGES)
 
-
-def default_jobs(settings: params.Params) -> int:
-    """One run a GPU, or as many as the cores hold at the profile's number of threads."""
-    return usable_gpus() or max(1, (os.cpu_count() or 1) // settings.active.train.threads)
-
-
-def usable_gpus() -> int:
-    """Count the GPUs that PyTorch can use, and say so where it cannot use what the system has."""
-    if not (listed := _gpus()):
-        return 0
-    code = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="ascii")
-    usable = int(done.stdout) if done.stdout.strip().isdecimal() else 0
-    if usable < listed:
-        print(gpus.unusable(listed, usable), file=sys.stderr)
-    return usable
+Variant = Annotated[str, typer.Argument(help="A row of `variants` in params.yaml.")]
+Seed = Annotated[int, typer.Argument(help="One of `seeds` in params.yaml.")]
 
 
-def _gpus() -> int:
-    return len(gpus.names())
+def run(module: str, *words: Any, **options: Any) -> None:
+    """Import a command's module and run it; an expected error ends in one sentence."""
+    from pipeline.engine import errors
+
+    # Fabric reads these when it is imported, and needs numbers.
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"):
+        if not os.environ.get(name, "0").isdecimal():
+            del os.environ[name]
+    errors.run(lambda: import_module(f"pipeline.{module}").main(*words, **options))
 
 
-@dataclass
-class Pool:
-    """Works through the runs with some DVC processes at a time; keeps why a run failed."""
+@command()
+def repro(
+    jobs: Annotated[
+        int | None, typer.Option(help="Runs side by side.", show_default="by cores or GPUs")
+    ] = None,
+) -> None:
+    """Run everything that is not up to date, runs side by side."""
+    run("commands.repro", jobs)
 
-    runs: list[str]
-    jobs: int
-    done: int = 0
-    reasons: dict[str, str] = field(default_factory=dict)
-    current: dict[int, str] = field(default_factory=dict)
-    active: dict[int, subprocess.Popen[str]] = field(default_factory=dict)
-    stopped: bool = False
 
-    def work(self) -> None:
-        LOGS.mkdir(exist_ok=True)
-        todo, total = list(self.runs), len(self.runs)
-        lock = threading.Lock()
+@command()
+def predict(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="weights/PROFILE/NAME.safetensors, trained here or imported.")
+    ],
+    inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    out: Annotated[Path, typer.Option(help="The folder to write to. It is made if need be.")],
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="One of `evaluate.protocols`. whole takes the image at once and is the fastest. "
+            "sliding goes window by window, for large images and little memory. multi_scale takes "
+            "several sizes, and is the best and the slowest.",
+            show_default="the profile's first",
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="A profile of params.yaml.", show_default="the checkpoint's folder"),
+    ] = None,
+    attention: Annotated[
+        bool, typer.Option("--attention", help="Also draw what a point attends to in each block.")
+    ] = False,
+    point: Annotated[
+        tuple[float, float],
+        typer.Option(
+            metavar="DOWN RIGHT",
+            help="The point of --attention, in parts of the height and of the width, from 0 to 1.",
+        ),
+    ] = (0.5, 0.5),
+) -> None:
+    """Label the pixels of images with a trained network.
 
-        def take() -> list[str]:
-            """A fair share of half of what is left: few starts of DVC, and a common end."""
-            with lock:
-                share = [] if self.stopped else todo[: max(1, len(todo) // (2 * self.jobs))]
-                del todo[: len(share)]
-                return share
+    Writes labels/NAME.png with class ids, overlays/NAME.png to look at, and classes.json.
 
-        with Reporter("train and evaluate", total) as reporter:
-            workers = [
-                threading.Thread(target=self._worker, args=(take, i), daemon=True)
-                for i in range(min(self.jobs, total))
-            ]
-            for worker in workers:
-                worker.start()
-            try:
-                while any(worker.is_alive() for worker in workers):
-                    time.sleep(0.5)
-                    reporter.update(self.done, self._note())
-            except BaseException:
-                self._stop()
-                raise
+    Example: python -m pipeline predict weights/embedded/ann-0.safetensors photo.jpg --out predicted
+    """
+    run(
+        "commands.predict",
+        checkpoint,
+        inputs,
+        out,
+        protocol=protocol,
+        profile=profile,
+        attention=attention,
+        point=point,
+    )
 
-    def _worker(self, take: Callable[[], list[str]], number: int) -> None:
-        environment = {**os.environ}
-        if devices := gpus.names():
-            environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
-        with (LOGS / f"worker-{number}.log").open("w", encoding="utf-8") as log:
-            while share := take():
-                stages = [f"{stage}@{run}" for run in share for stage in ("train", "evaluate")]
-                process = self.active[number] = subprocess.Popen(
-                    [*DVC, "repro", "--single-item", "--keep-going", *stages],
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    errors="replace",
-                    env=environment,
-                    start_new_session=True,  # so that a stop reaches what DVC started
-                    preexec_fn=end_with_parent,
-                    encoding="utf-8",
-                )
-                self._follow(process, number, share, log)
 
-    def _follow(
-        self, process: subprocess.Popen[str], number: int, share: list[str], log: TextIO
-    ) -> None:
-        """Keep what DVC prints, and learn from it which run it is at and what went wrong."""
-        seen: list[str] = []
-        assert process.stdout is not None
-        for line in process.stdout:
-            log.write(line)
-            log.flush()
-            named = STAGE.search(line)
-            if named and named[1] in share and named[1] not in seen:
-                seen.append(named[1])
-                self.current[number] = named[1]
-                self.done += len(seen) > 1
-            if line.lower().startswith("error") and seen:
-                self.reasons.setdefault(seen[-1], line.strip())
-        if process.wait() and not self.reasons.keys() & set(share):
-            self.reasons |= dict.fromkeys(share, f"DVC ended with {process.returncode}")
-        self.done += len(share) - max(0, len(seen) - 1)
-        self.current.pop(number, None)
-        self.active.pop(number, None)
+@command()
+def export(
+    layout: Annotated[str, typer.Argument(help="authors (the paper's code) or mmseg.")],
+    weights: Annotated[Path, typer.Argument(help="weights/PROFILE/NAME.safetensors.")],
+    out: Annotated[Path, typer.Argument(help="The .pth file to write.")],
+) -> None:
+    """Write trained weights as a file that the authors' code or mmsegmentation loads."""
+    run("commands.export", layout, weights, out)
 
-    def _note(self) -> str:
-        failed = f", {len(self.reasons)} failed" if self.reasons else ""
-        return " ".join(sorted(self.current.values())) + failed
 
-    def _stop(self) -> None:
-        self.stopped = True
-        for process in list(self.active.values()):
-            os.killpg(process.pid, signal.SIGTERM)
-        for process in list(self.active.values()):
-            process.wait()
+@command()
+def submit(
+    name: Annotated[
+        str, typer.Argument(metavar="RUN", help="VARIANT-SEED, or one of `checkpoints`.")
+    ],
+    split: Annotated[str, typer.Argument(help="val or test.")],
+    out: Annotated[Path, typer.Argument(help="The .zip file to write.")],
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="One of `evaluate.protocols`.", show_default="the profile's first"),
+    ] = None,
+) -> None:
+    """Write predictions as the server of Cityscapes or ADE20K takes them."""
+    run("commands.submit", name, split, out, protocol)
+
+
+@command()
+def verify(
+    variant: Annotated[str, typer.Argument(help="A row of the committed tables.")] = "ann",
+    seed: Annotated[
+        int | None, typer.Argument(help="A committed seed.", show_default="the first")
+    ] = None,
+) -> None:
+    """Retrain one committed run here and compare weights and losses with the committed ones."""
+    run("commands.verify", variant, seed)
+
+
+@command()
+def ui(
+    port: Annotated[int, typer.Argument(help="The port of the local server.")] = 5000,
+) -> None:
+    """Bring MLflow up to date and serve its pages."""
+    run("commands.ui", port)
+
+
+@command()
+def mend() -> None:
+    """Repair what DVC left half-written when it was killed."""
+    run("commands.mend")
+
+
+@stage()
+def check() -> None:
+    """Refuse a wrong params.yaml before any work."""
+    run("stages.check")
+
+
+@stage()
+def plan() -> None:
+    """Predict what the experiment costs."""
+    run("stages.plan")
+
+
+@stage()
+def scene() -> None:
+    """Draw the embedded dataset, in Cityscapes' layout."""
+    run("stages.scene")
+
+
+@stage()
+def prepare() -> None:
+    """Check every file of the dataset, and decode it if the profile says so."""
+    run("stages.prepare")
+
+
+@stage()
+def contact_sheet() -> None:
+    """Draw augmented training samples with their labels."""
+    run("stages.contact_sheet")
+
+
+@stage()
+def train(variant: Variant, seed: Seed) -> None:
+    """Train one variant with one seed."""
+    run("stages.train", variant, seed)
+
+
+@stage()
+def evaluate(variant: Variant, seed: Seed) -> None:
+    """Score one trained network on the validation split."""
+    run("stages.evaluate", variant, seed)
+
+
+@stage()
+def imported(
+    name: Annotated[str, typer.Argument(help="One of `checkpoints` in params.yaml.")],
+) -> None:
+    """Convert and score a checkpoint that others trained."""
+    run("stages.imported", name)
+
+
+@stage()
+def collect() -> None:
+    """Gather the results in one small file that git keeps."""
+    run("stages.collect")
+
+
+@stage()
+def efficiency(
+    name: Annotated[str, typer.Argument(help="The name of this machine's file.")] = "stage",
+) -> None:
+    """Measure what the blocks cost on this machine."""
+    run("stages.efficiency", name)
+
+
+@stage()
+def networks() -> None:
+    """Measure what the networks cost on this machine."""
+    run("stages.networks")
+
+
+@stage()
+def figures() -> None:
+    """Draw what the tables say."""
+    run("stages.figures")
+
+
+@stage()
+def pictures() -> None:
+    """Draw what the networks predict and attend to."""
+    run("stages.pictures")
+
+
+@stage()
+def report() -> None:
+    """Make the page and the tables."""
+    run("stages.report")
+
+
+@stage()
+def track() -> None:
+    """Bring MLflow up to date."""
+    run("stages.track")
+
+
+for registered in app.registered_commands:
+    registered.name = registered.callback.__name__  # type: ignore[union-attr]  # as in dvc.yaml
+
+
+def refuse(error: Any) -> NoReturn:
+    """End with one sentence that names what is allowed."""
+    context: Any = getattr(error, "ctx", None)
+    commands = getattr(getattr(context, "command", None), "commands", None)
+    if commands is not None:
+        what = "option" if sys.argv[1].startswith("-") else "command"
+        allowed = ", ".join(commands if what == "command" else ["--help"])
+        sentence = f"there is no {what} {sys.argv[1]!r}; allowed are {allowed}"
+    elif hasattr(error, "possibilities"):  # an option that the command does not have
+        options = [o for p in context.command.params for o in p.opts if o.startswith("--")]
+        allowed = ", ".join([*options, "--help"])
+        sentence = f"{context.info_name} has no option {error.option_name}; allowed are {allowed}"
+    else:
+        see = context.command_path if context else f"python -m pipeline {sys.argv[1]}"
+        sentence = f"{error.format_message().rstrip('.')}; see `{see} --help`"
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
-    parser.add_argument("--jobs", type=int, help="runs side by side (default: by cores or GPUs)")
-    jobs = parser.parse_args().jobs
-    os.environ["PATH"] = f"{PROGRAMS}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    settings = params.load()
-    jobs = default_jobs(settings) if jobs is None else jobs
-    if jobs < 1:
-        raise InputError(f"--jobs is {jobs}; allowed is 1 or more")
-    tell_holder()
-    mend()
-    with warm.server() as started:
-        os.environ |= started
-        reproduce(settings, jobs)
-    print("Everything is up to date; the report is reports/index.html")
-
-
-def make_ready(settings: params.Params, jobs: int) -> None:
-    """Tell what it costs, and make the data ready; side by side if there are jobs for both."""
-    data = [*(["scene"] if settings.embedded else []), "prepare", "contact_sheet"]
-    if jobs == 1:
-        dvc("repro", "plan", *data)
-        return
-    dvc("repro", "check")  # first, and then each by itself: two commands may not both look at it
-    plan = subprocess.Popen([*DVC, *PLAN, "--quiet"], preexec_fn=end_with_parent)
-    dvc("repro", "--single-item", *data)
-    if plan.wait():
-        dvc(*PLAN)  # which tells what is wrong
-
-
-def reproduce(settings: params.Params, jobs: int) -> None:
-    """All that is stale, in DVC's order, the runs side by side."""
-    make_ready(settings, jobs)
-    changed = stale()
-    pool = Pool(runs_to_do(settings, changed), jobs)
-    if pool.runs:
-        pool.work()
-    for run, reason in pool.reasons.items():
-        print(f"{run} failed, see {LOGS}: {reason}", file=sys.stderr)
-    if pool.reasons:
-        told = f"{len(pool.reasons)} of {len(pool.runs)} runs failed; all others are kept"
-        try:
-            dvc("repro", "--single-item", *LAST)
-        except InputError as error:
-            told += f"; the tables are not made anew: {error}"
-        raise InputError(told)
-    if changed:
-        dvc("repro")
-        if "networks" in changed:  # the plan came before it, and can now say what was measured
-            dvc(*PLAN, "--force")
-    elif UNSENT.exists():  # what DVC does not know of
-        subprocess.run([sys.executable, "-m", "pipeline.track"])
+    installed = Path(sys.argv[0]).stem == "ann-bench"
+    program = "ann-bench" if installed else "python -m pipeline"
+    try:
+        sys.exit(app(prog_name=program, standalone_mode=False))
+    except TyperException as error:
+        if len(sys.argv) == 1:
+            print(error.format_message())
+            sys.exit(2)
+        refuse(error)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

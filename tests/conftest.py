@@ -1,6 +1,5 @@
 """A temporary clone of the repository, with settings so small that everything runs in seconds."""
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -12,18 +11,27 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.common import warm, yaml_file
+from pipeline.__main__ import app
+from pipeline.engine import errors, yaml_file
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = ("baseline", "apnb", "ann")
 LONGEST = ("test_kills", "test_pipeline")
+SLOW_FIXTURES = {"clone", "reports"}
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side, one core each
     torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what `-m "not slow"` names
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, so that no core is left with one of them at the end."""
+    """Mark the tests of a clone or of the report as slow, and run the longest files first.
+
+    Otherwise one core would be left with one of them at the end.
+    """
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
     items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
@@ -50,6 +58,12 @@ class Clone:
         assert (done.returncode == 0) == ok, f"{command} returned {done.returncode}:\n{told}"
         return told
 
+    def repro(self, *words: str) -> set[str]:
+        """Run `repro`; returns the stages that ran, without those that DVC's cache had."""
+        shutil.rmtree(self.path / "logs", ignore_errors=True)
+        self.run("python", "-m", "pipeline", "repro", *words)
+        return {file.stem for file in self.path.glob("logs/*.log")}
+
     def commit(self) -> None:
         """Make it a repository with one commit."""
         self.run("git", "init", "--quiet")
@@ -64,6 +78,13 @@ class Clone:
         text = file.read_text(encoding="utf-8")
         assert old in text, f"{old!r} is not in params.yaml"
         file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def command_line(*words: object) -> None:
+    """Run `python -m pipeline WORDS` in this process; an InputError is raised, not printed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(errors, "run", lambda work: work())
+        app([str(word) for word in words], standalone_mode=False)
 
 
 def small(settings: dict) -> dict:  # type: ignore[type-arg]
@@ -81,17 +102,6 @@ def small(settings: dict) -> dict:  # type: ignore[type-arg]
     train |= {"iterations": 6, "warmup": 2, "batch_size": 2}
     train["augment"]["crop"] = [64, 128]
     return settings
-
-
-@contextlib.contextmanager
-def stages_start_warm(clone: Clone) -> Iterator[None]:
-    """As those of `make repro` do, and not each in a new Python."""
-    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
-        with contextlib.chdir(clone.path):  # where the warm process finds the project's modules
-            started = stack.enter_context(warm.server())
-        for name, value in started.items():
-            patch.setenv(name, value)
-        yield
 
 
 @pytest.fixture
@@ -127,15 +137,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     path = tmp_path_factory.mktemp("clone")
     made = copy_tracked(path)
     file = path / "params.yaml"
-    settings = small(yaml_file.read(file))
+    settings = small(yaml_file.read_yaml(file))
     settings["profiles"] = {name: settings["profiles"][name] for name in ("embedded", "camvid")}
     settings["networks"]["profile"] = "camvid"  # so that the plan has no ResNet-101 to count
-    yaml_file.write(file, settings)
-    stages = path / "dvc.yaml"
-    text, output = stages.read_text(encoding="utf-8"), "    outs:\n      - reports/networks.json"
-    once = text.replace(f"      - variants\n{output}", output)  # not again for each new variant
-    assert once != text
-    stages.write_text(once, encoding="utf-8")
+    yaml_file.write_yaml(file, settings)
     made.commit()
     return made
 
@@ -145,4 +150,4 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """reports/ as the stages make it of the committed results; not to be changed."""
     from tests import reporting  # here, for it imports this module
 
-    return reporting.made(tmp_path_factory.mktemp("report") / "root")
+    return reporting.make_report(tmp_path_factory.mktemp("report") / "root")

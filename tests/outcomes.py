@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pipeline.common.files import file_digest
+from pipeline.engine.files import digest_file
 
 TIMES = ("started", "speed")  # of a record: when, and how fast
 # Pages with seconds: where each number comes from, trained times beside predicted ones.
@@ -32,5 +32,5 @@ def outcome(folder: Path) -> dict[str, Any]:
             elif top == "reports" and file.suffix not in (".webp", ".pdf"):
                 found[name] = HOURS.sub("", file.read_text(encoding="utf-8"))
             else:
-                found[name] = file_digest(file)
+                found[name] = digest_file(file)
     return found

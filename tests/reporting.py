@@ -1,28 +1,49 @@
-"""A report of the committed results, and with pictures of networks of random weights."""
+"""A report of the committed results, with pictures of networks of random weights."""
 
 import contextlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
-from pipeline import contact_sheet, figures, pictures, prepare, report
-from pipeline.common import checkpoint, params, yaml_file
-from pipeline.common.files import file_digest
-from pipeline.common.paths import RunPaths
-from pipeline.datasets import DATASETS, scene
+from pipeline.data.formats import DATASETS, scene
+from pipeline.engine import checkpoint, yaml_file
+from pipeline.engine.files import digest_file
+from pipeline.reporting.inputs import Inputs
+from pipeline.reporting.results import Results
+from pipeline.settings import params, schema
+from pipeline.settings.paths import RunPaths
+from pipeline.settings.records import CheckpointLine, FailureLine, NetworkCosts
+from pipeline.stages import contact_sheet, figures, pictures, prepare, report
 from tests.conftest import ROOT
 
+PUBLISHED = yaml.safe_load((ROOT / "reports/published.yaml").read_text(encoding="utf-8"))
 PICTURED = ("baseline", "ann", "nb", "apnb", "afnb")
 
 
-def prepared(root: Path) -> Path:
-    """A folder with the committed results, a few drawn scenes, and no weights."""
+def make_inputs(
+    settings: schema.Params,
+    results: Results | None = None,
+    *,
+    imported: dict[str, CheckpointLine] | None = None,
+    failures: tuple[FailureLine, ...] = (),
+    published: dict[str, Any] = PUBLISHED,
+    networks: NetworkCosts | None = None,
+) -> Inputs:
+    """Return what the report is made from, without costs of blocks."""
+    runs = {name: [] for name in settings.variants} | (results or {})
+    return Inputs(settings, runs, imported or {}, list(failures), published, [], networks)
+
+
+def prepare_root(root: Path) -> Path:
+    """Write the committed results and a few drawn scenes, and no weights, into the folder."""
     root.mkdir(parents=True, exist_ok=True)
-    settings = yaml_file.read(ROOT / "params.yaml")
-    yaml_file.write(root / "params.yaml", settings)
+    settings = yaml_file.read_yaml(ROOT / "params.yaml")
+    yaml_file.write_yaml(root / "params.yaml", settings)
     (root / "reports").mkdir()
     for name in ("results.jsonl", "networks.json", "published.yaml"):
         shutil.copy(ROOT / "reports" / name, root / "reports" / name)
@@ -41,18 +62,18 @@ def prepared(root: Path) -> Path:
 
 
 def add_weights(root: Path, variants: tuple[str, ...] = PICTURED) -> None:
-    """Networks of random weights, told by the results as those that they score."""
+    """Write networks of random weights, and name them in the results as those that are scored."""
     digests = {}
     with contextlib.chdir(root):
         settings = params.load()
         classes = DATASETS[settings.active.dataset].classes
         for number, variant in enumerate(variants):
-            network = settings.network(variant)
+            network = settings.resolve_network(variant)
             torch.manual_seed(number)
             state = checkpoint.build(network, len(classes)).state_dict()
             file = RunPaths(settings.profile, variant, settings.seeds[0]).weights
             checkpoint.save(file, state, network=network, classes=list(classes))
-            digests[variant, settings.seeds[0]] = file_digest(file)
+            digests[variant, settings.seeds[0]] = digest_file(file)
     results = root / "reports/results.jsonl"
     lines = list(map(json.loads, results.read_text(encoding="utf-8").splitlines()))
     for line in lines:
@@ -61,9 +82,9 @@ def add_weights(root: Path, variants: tuple[str, ...] = PICTURED) -> None:
     results.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
-def made(root: Path) -> Path:
-    """All of it, by the stages' own commands; returns reports/."""
-    add_weights(prepared(root))
+def make_report(root: Path) -> Path:
+    """Run the stages and return reports/."""
+    add_weights(prepare_root(root))
     with contextlib.chdir(root):
         for stage in (contact_sheet, figures, pictures, report):
             stage.main()

@@ -47,7 +47,7 @@ def test_attention_times_values_is_what_the_fast_block_adds(
 ) -> None:
     made, given = block(sampling, low, normalization=normalization), maps(low)
     weights = attention(made, *given).weights  # (B, N, S)
-    _, _, value = plain.embeddings(made, given[0], given[-1], None)
+    _, _, value = plain.embed(made.get_layers(), given[0], given[-1], None)
     context = (weights @ value.transpose(1, 2)).transpose(1, 2).unflatten(2, (H, W))
     torch.testing.assert_close(made(*given), made.output(context) + given[0])
     if normalization == "softmax":
@@ -61,7 +61,7 @@ def test_the_boxes_are_where_the_anchors_come_from(sampling: str | None) -> None
     """Averaging the map over each box gives the anchors; spread weights give the same output."""
     made, given = block(sampling, None), maps(None)
     found = attention(made, *given)
-    _, _, value = plain.embeddings(made, given[0], given[0], None)
+    _, _, value = plain.embed(made.get_layers(), given[0], given[0], None)
     whole = made.value(given[0])  # type: ignore[misc]
     for i, (top, bottom, left, right) in enumerate(found.boxes.tolist()):
         torch.testing.assert_close(value[:, :, i], whole[:, :, top:bottom, left:right].mean((2, 3)))

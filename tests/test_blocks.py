@@ -15,7 +15,7 @@ class Identity(Sampler):
     def __init__(self) -> None:
         super().__init__("random", [1])
 
-    def forward(self, maps: list[Tensor], keys: Tensor | None = None) -> list[Tensor]:  # type: ignore[override]
+    def forward(self, maps: list[Tensor], sample_ids: Tensor | None = None) -> list[Tensor]:  # type: ignore[override]
         return [m.flatten(2) for m in maps]
 
 

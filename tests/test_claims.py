@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pipeline.common import params
 from pipeline.reporting import verdicts
 from pipeline.reporting.statistics import LEVEL, Interval, Pair, improvement, pair, seeds_needed
+from pipeline.settings import params
 from tests.conftest import ROOT
 
 SETTINGS = params.load(ROOT / "params.yaml")
@@ -40,7 +40,7 @@ def found(difference: float, p: float = 0.01, n: int = 3) -> Pair:
     ],
 )
 def test_the_verdict(published: float | None, measured: Pair | None, verdict: str) -> None:
-    assert verdicts.verdict(published, measured) == verdict
+    assert verdicts.judge(published, measured) == verdict
 
 
 def test_a_row_is_paired_seed_by_seed() -> None:
@@ -84,36 +84,36 @@ def test_the_headline_counts_each_verdict_and_what_chance_would_find() -> None:
         verdicts.REFERENCE,
         verdicts.NOT_COMPARABLE,
     )
-    assert verdicts.counts(mixed) == {
+    assert verdicts.count_verdicts(mixed) == {
         "reproduced": 2,
         "within noise": 1,
         "not reproduced": 0,
         "not measured": 1,
     }
-    told = verdicts.headline("beyond", mixed)
+    told = verdicts.state_counts("beyond", mixed)
     assert "2 are reproduced, 1 is within noise, 0 are not reproduced, 1 is not measured" in told
     assert "4 differences" in told
     assert "*beyond*" in told
     assert f"{LEVEL * 3:.1f}" in told
-    unmeasured = verdicts.headline("beyond", frame(verdicts.NOT_MEASURED))
+    unmeasured = verdicts.state_counts("beyond", frame(verdicts.NOT_MEASURED))
     assert "1 is not measured." in unmeasured
     assert "chance" not in unmeasured
     assert "0 are not reproduced, " in unmeasured
-    nothing = verdicts.headline("beyond", frame(verdicts.REFERENCE))
+    nothing = verdicts.state_counts("beyond", frame(verdicts.REFERENCE))
     assert "*beyond*" in nothing
     assert "differences" not in nothing
-    all_judged = verdicts.headline("beyond", frame(*[verdicts.NOT_REPRODUCED] * 10))
+    all_judged = verdicts.state_counts("beyond", frame(*[verdicts.NOT_REPRODUCED] * 10))
     assert "not measured" not in all_judged
     assert "0.5" in all_judged
 
 
 def test_every_table_has_its_reference() -> None:
-    rows = {table: verdicts.reference(SETTINGS, table) for table in SETTINGS.tables}
+    rows = {table: verdicts.find_reference(SETTINGS, table) for table in SETTINGS.tables}
     assert rows == {"ablation": "baseline", "sampling": "ann", "beyond": "apnb"}
     for table, row in rows.items():
-        assert f"*{row}*" in verdicts.rule(SETTINGS, table)
-        assert f"p < {LEVEL}" in verdicts.rule(SETTINGS, table)
-        assert " 5 % of cases" in verdicts.rule(SETTINGS, table)
+        assert f"*{row}*" in verdicts.explain_rule(SETTINGS, table)
+        assert f"p < {LEVEL}" in verdicts.explain_rule(SETTINGS, table)
+        assert " 5 % of cases" in verdicts.explain_rule(SETTINGS, table)
 
 
 def test_the_intervals_are_told_with_how_often_they_are_right(
@@ -121,16 +121,16 @@ def test_the_intervals_are_told_with_how_often_they_are_right(
 ) -> None:
     monkeypatch.setattr(verdicts, "coverage", lambda n: n / 10)
     few = "lowest to the highest"
-    told = verdicts.interval_note([1, 5, 3, 5, 0])
+    told = verdicts.explain_intervals([1, 5, 3, 5, 0])
     assert "30 % of cases with 3 seeds and 50 % of cases with 5 seeds" in told
     assert few in told
-    assert few not in verdicts.interval_note([4, 5])
-    assert "20 % of cases with 2 seeds." in verdicts.interval_note([2])
+    assert few not in verdicts.explain_intervals([4, 5])
+    assert "20 % of cases with 2 seeds." in verdicts.explain_intervals([2])
 
 
 def test_the_order_is_told_with_its_interval() -> None:
     def told(*values: Any) -> str:
-        return verdicts.order_note(Interval(*values))
+        return verdicts.describe_order(Interval(*values))
 
     assert "0.50 (95 % interval 0.25 to 0.75" in told(0.5, 0.25, 0.75)
     assert "0.50 (no interval)" in told(0.5, math.nan, math.nan)

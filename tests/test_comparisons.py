@@ -4,19 +4,21 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 
-from pipeline.common import params
-from pipeline.reporting import classes, comparisons
-from pipeline.reporting.results import Result, Results
+from pipeline.reporting.columns import Table
+from pipeline.reporting.results import Results
+from pipeline.reporting.tables import classes, comparisons
+from pipeline.settings import params, schema
+from pipeline.settings.records import RunLine
+from tests import recorded
 from tests.conftest import ROOT
+from tests.reporting import PUBLISHED, make_inputs
 
 SETTINGS = params.load(ROOT / "params.yaml")
-PUBLISHED = yaml.safe_load((ROOT / "reports/published.yaml").read_text(encoding="utf-8"))
 CLASSES = PUBLISHED["cityscapes_val_class_iou"]["rows"]
 
 
-def on(dataset: str, profile: str = "cityscapes", folder: str = "/data") -> params.Params:
+def on(dataset: str, profile: str = "cityscapes", folder: str = "/data") -> schema.Params:
     """The shipped settings with a profile on a dataset, real unless the folder is the drawn one."""
     changed = SETTINGS.profiles[profile].model_copy(update={"dataset": dataset})
     profiles = SETTINGS.profiles | {profile: changed}
@@ -24,14 +26,29 @@ def on(dataset: str, profile: str = "cityscapes", folder: str = "/data") -> para
     return SETTINGS.model_copy(update=values)
 
 
-def run(variant: str, seed: int, dataset: str, profile: str, **protocols: Any) -> Result:
-    record = {"profile": profile, "dataset": {"name": dataset}}
-    return Result(variant, seed, {"protocols": protocols}, record)
+def run(variant: str, seed: int, dataset: str, profile: str, **protocols: Any) -> RunLine:
+    known = {"category_miou": None, "miou_with_background": None}
+    by = {
+        name: recorded.scores(**known | values).first.model_dump(mode="json")
+        for name, values in protocols.items()
+    }
+    where = {"record.profile": profile, "record.dataset.name": dataset}
+    return recorded.run(variant, seed, 0, **{"scores.protocols": by}, **where)
 
 
-def ours(frame: pd.DataFrame) -> pd.DataFrame:
-    readable = comparisons.shown(frame)
-    return readable[readable["source"].isin(["trained here", "imported"])].set_index("method")
+def compare(
+    settings: schema.Params,
+    name: str,
+    results: Results | None = None,
+    imported: dict[str, Any] | None = None,
+) -> Table:
+    return comparisons.build_table(make_inputs(settings, results, imported=imported), name)
+
+
+def select_own(table: Table) -> pd.DataFrame:
+    """Return the cells of the rows that are measured here."""
+    cells = table.format_cells()
+    return cells[cells["source"].isin(["trained here", "imported"])].set_index("method")
 
 
 def measured(dataset: str, profile: str = "cityscapes") -> Results:
@@ -54,7 +71,7 @@ def measured(dataset: str, profile: str = "cityscapes") -> Results:
 
 @pytest.mark.parametrize("name", comparisons.COMPARISONS)
 def test_every_published_figure_stands_once_under_its_split_and_protocol(name: str) -> None:
-    frame = comparisons.table(SETTINGS, name, {}, {}, PUBLISHED)
+    frame = compare(SETTINGS, name).frame
     literature = frame[frame["source"] == "literature"]
     split = "test" if name == "cityscapes" else "val"
     rows = PUBLISHED["literature"][f"{name}_{split}"]
@@ -74,45 +91,45 @@ def test_what_was_not_measured_is_said_not_left_out() -> None:
     drawn = on("cityscapes", "embedded", "data/embedded")
     stale = measured("cityscapes", "embedded")  # left in results.jsonl by another profile
     for settings, results in ((drawn, stale), (on("cityscapes"), stale), (on("ade20k"), stale)):
-        rows = ours(comparisons.table(settings, "cityscapes", results, {}, PUBLISHED))
+        rows = select_own(compare(settings, "cityscapes", results))
         assert rows.index.tolist() == ["baseline", "ann"]
         assert set(rows["val whole"]) == set(rows["val multi-scale"]) == {"not measured"}
         assert set(rows["test multi-scale"]) == set(rows["val single scale"]) == {""}
-    words = comparisons.notes(drawn, "cityscapes")
+    words = comparisons.explain_runs(drawn, "cityscapes")
     assert "`profile: cityscapes`" in words
     assert "evaluate@baseline-0 evaluate@ann-0" in words
 
 
 def test_measured_on_the_real_data_by_hand() -> None:
-    frame = comparisons.table(on("cityscapes"), "cityscapes", measured("cityscapes"), {}, PUBLISHED)
-    row = ours(frame).loc["ann"]
+    table = compare(on("cityscapes"), "cityscapes", measured("cityscapes"))
+    row = select_own(table).loc["ann"]
     assert (row["backbone"], row["training"]) == ("ResNet-101", "seeds: 2")
     assert row["val whole"] == "79.50 ± 0.71"
     assert row["val multi-scale"] == "81.50 ± 0.71"
     assert row["val sliding"] == "not measured"
     assert row["val whole category IoU"] == "85.00 ± 7.07"
-    assert set(ours(frame).loc["baseline"].iloc[5:]) == {"not measured"}
-    assert "val whole category IoU" in comparisons.compact(frame)
+    assert set(select_own(table).loc["baseline"].iloc[5:]) == {"not measured"}
+    assert "val whole category IoU" in comparisons.shorten_table(table).format_cells()
     one = {"ann": measured("cityscapes")["ann"][:1]}
-    frame = comparisons.table(on("cityscapes"), "cityscapes", one, {}, PUBLISHED)
-    assert ours(frame).loc["ann", "val whole"] == "80.00"  # one seed has no spread
+    table = compare(on("cityscapes"), "cityscapes", one)
+    assert select_own(table).loc["ann", "val whole"] == "80.00"  # one seed has no spread
 
     context = measured("pascal_context")
-    frame = comparisons.table(on("pascal_context"), "pascal_context", context, {}, PUBLISHED)
-    row = ours(frame).loc["ann"]
+    table = compare(on("pascal_context"), "pascal_context", context)
+    row = select_own(table).loc["ann"]
     assert row["val whole 59 classes"] == "79.50 ± 0.71"
     assert row["val whole 60 classes"] == "42.50 ± 3.54"
     assert row["val multi-scale"] == ""  # the published column, of another number of classes
 
 
 def test_imported_checkpoints_are_rows_on_the_real_data_only() -> None:
-    listed = {"released": params.Checkpoint(file="a.pth", layout="authors")}
-    scores = {"protocols": {"sliding": {"miou": 0.799}}}
-    record = {"profile": "cityscapes", "network": {"backbone": "resnet101"}}
-    found = {"released": {"scores": scores, "record": record}}
+    listed = {"released": schema.Checkpoint(file="a.pth", layout="authors")}
+    values = {"record.profile": "cityscapes", "record.network": {"backbone": "resnet101"}}
+    scores = recorded.scores("sliding", miou=0.799)
+    found = {"released": recorded.checkpoint_line("released", scores=scores, **values)}
     for folder, rows in (("/data", ["baseline", "ann", "released"]), ("data/embedded", None)):
         settings = on("cityscapes", folder=folder).model_copy(update={"checkpoints": listed})
-        frame = ours(comparisons.table(settings, "cityscapes", {}, found, PUBLISHED))
+        frame = select_own(compare(settings, "cityscapes", {}, found))
         assert frame.index.tolist() == (rows or ["baseline", "ann"])
         if rows:
             assert frame.loc["released", "val sliding"] == "79.90"
@@ -126,13 +143,13 @@ def test_a_row_a_backbone_and_none_of_another_network() -> None:
         "narrow": ann.model_copy(update={"channels": 8}),
     }
     settings = on("cityscapes").model_copy(update={"variants": variants})
-    rows = ours(comparisons.table(settings, "cityscapes", {}, {}, PUBLISHED))
+    rows = select_own(compare(settings, "cityscapes"))
     expected = {"baseline": "ResNet-101", "ann": "ResNet-101", "ann50": "ResNet-50"}
     assert rows["backbone"].to_dict() == expected
 
 
 def test_a_dagger_marks_what_was_not_checked_and_only_that() -> None:
-    readable = comparisons.shown(comparisons.table(SETTINGS, "cityscapes", {}, {}, PUBLISHED))
+    readable = compare(SETTINGS, "cityscapes").format_cells()
     marked = readable[readable["val single scale"].str.endswith("†")]
     assert marked["val single scale"].tolist() == ["75.8†", "79.9†"]
     assert not readable["test multi-scale"].str.contains("†").any()
@@ -147,8 +164,8 @@ def test_classes_by_hand_beside_the_authors_model() -> None:
             for i, c in enumerate((first, second))
         ]
         settings = on("cityscapes", profile, folder)
-        frame = classes.table(settings, {"ann": runs}, {}, PUBLISHED)
-        readable = classes.shown(frame).set_index("class")
+        table = classes.build_table(make_inputs(settings, {"ann": runs}))
+        readable = table.format_cells().set_index("class")
         assert readable.columns.tolist() == ["baseline", "apnb", "ann", "authors' model"]
         assert readable.loc[["road", "sky", "bus"], "ann"].tolist() == [
             "75.0",
@@ -158,6 +175,8 @@ def test_classes_by_hand_beside_the_authors_model() -> None:
         assert readable.loc["mean", "ann"] == f"{(17 * 37.5 + 75) / 18:.1f}"
         assert set(readable["baseline"]) == {"not measured"}
         assert readable.loc[["road", "mean"], "authors' model"].tolist() == ["98.4", "79.9"]
-        assert ("not comparable" in classes.notes(settings, frame)) == (folder != "/data")
-    camvid = classes.table(on("camvid", "camvid"), {"ann": runs}, {}, PUBLISHED)
-    assert set(classes.shown(camvid)["ann"]) == {"not measured"}
+        assert ("not comparable" in classes.explain_columns(settings, table.frame)) == (
+            folder != "/data"
+        )
+    camvid = classes.build_table(make_inputs(on("camvid", "camvid"), {"ann": runs}))
+    assert set(camvid.format_cells()["ann"]) == {"not measured"}

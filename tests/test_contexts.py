@@ -12,12 +12,15 @@ from torch.utils.flop_counter import FlopCounterMode
 import contexts
 from ann import BlockOptions, NonLocalBlock, Sampler, SegmentationNetwork
 from contexts import aspp, criss_cross, ppm
-from pipeline import check
-from pipeline.common import checkpoint, params, trials, yaml_file
-from pipeline.common import contexts as checks
-from pipeline.common.cli import InputError
-from pipeline.reporting import beyond
+from pipeline.engine import checkpoint, yaml_file
+from pipeline.engine.errors import InputError
+from pipeline.reporting.tables import beyond
+from pipeline.settings import contexts as checks
+from pipeline.settings import inputs, params, schema, trials
+from pipeline.stages import check
+from tests import recorded
 from tests.conftest import ROOT
+from tests.reporting import make_inputs
 from tests.test_report import runs
 
 B, C, K, H, W = 2, 6, 4, 5, 7
@@ -167,7 +170,7 @@ def test_every_budget_is_nbs_in_every_profile(profile: str) -> None:
     small = {"backbone": "small", "widths": [4] * 4, "stem": "plain"}  # before the slot
 
     def parameters(variant: str) -> int:
-        network = checkpoint.build(SETTINGS.network(variant, profile) | small, 2)
+        network = checkpoint.build(SETTINGS.resolve_network(variant, profile) | small, 2)
         assert network.context is not None
         return sum(p.numel() for p in network.context.parameters())
 
@@ -180,7 +183,7 @@ def test_every_budget_is_nbs_in_every_profile(profile: str) -> None:
 @pytest.mark.usefixtures("one_thread")
 def test_each_trains_every_parameter_and_has_dropout_by_key(variant: str) -> None:
     torch.manual_seed(0)
-    network = checkpoint.build(SETTINGS.network(variant) | {"dropout": 0.5}, 5)
+    network = checkpoint.build(SETTINGS.resolve_network(variant) | {"dropout": 0.5}, 5)
     images = torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8)
     logits, aux = network(images, torch.tensor([1, 2]))
     assert aux is not None
@@ -193,18 +196,18 @@ def test_each_trains_every_parameter_and_has_dropout_by_key(variant: str) -> Non
     assert not torch.equal(logits, other)
 
 
-def changed(tmp_path: Path, variant: str, **own: Any) -> params.Params:
-    raw = yaml_file.read(ROOT / "params.yaml")
+def changed(tmp_path: Path, variant: str, **own: Any) -> schema.Params:
+    raw = yaml_file.read_yaml(ROOT / "params.yaml")
     raw["variants"][variant] |= own
     file = tmp_path / "params.yaml"
-    yaml_file.write(file, raw)
+    yaml_file.write_yaml(file, raw)
     return params.load(file)
 
 
-def refuse(settings: params.Params) -> None:
+def refuse(settings: schema.Params) -> None:
     """As the check stage does."""
-    checks.refuse_wrong(settings)
-    check.refuse_unfit(settings)
+    checks.check_contexts(settings)
+    check.check_networks(settings)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +216,7 @@ def refuse(settings: params.Params) -> None:
         (
             "aspp",
             {"rates": [3, 16]},
-            "variants.aspp: rates is [3, 16]; allowed are 1 to 15, for on",
+            "variants.aspp: rates is [3, 16]; allowed are 1 to 15, because",
         ),
         ("aspp", {"rates": ["3"]}, "variants.aspp.settings.rates.0 is '3'; allowed is a valid int"),
         ("aspp", {"rate": 3}, "variants.aspp.settings.rate is not a known key"),
@@ -238,25 +241,31 @@ def test_nonsensical_settings_are_refused(
 
 
 def test_a_missing_setting_names_the_profiles_key() -> None:
-    raw = yaml_file.read(ROOT / "params.yaml")
+    raw = yaml_file.read_yaml(ROOT / "params.yaml")
     del raw["profiles"]["embedded"]["network"]["contexts"]["ppm"]["width"]
     home = "profiles.embedded.network.contexts.ppm.width is missing"
     with pytest.raises(InputError, match=home):
-        checks.refuse_wrong(params.Params.model_validate(raw))
+        checks.check_contexts(schema.Params.model_validate(raw))
+
+
+DIGESTS = {"ann": "0"}  # of the code of every stage
 
 
 def test_a_variant_replaces_its_profiles_settings_and_depends_on_its_own_file_only(
     tmp_path: Path,
 ) -> None:
     settings = changed(tmp_path, "aspp", settings={"rates": [1, 2]})
-    assert settings.network("aspp")["settings"] == {"rates": [1, 2], "width": 7}
-    assert "settings" not in settings.network("nb")
-    before = {v: checks.by_variant(SETTINGS, v) for v in SETTINGS.variants}
-    after = {v: checks.by_variant(settings, v) for v in SETTINGS.variants}
+    assert settings.resolve_network("aspp")["settings"] == {"rates": [1, 2], "width": 7}
+    assert "settings" not in settings.resolve_network("nb")
+    before, after = (
+        {v: inputs.of_run(own, "train", v, DIGESTS) for v in own.variants}
+        for own in (SETTINGS, settings)
+    )
     assert [v for v in before if before[v] != after[v]] == ["aspp"]
-    assert before["nb"] == {}
-    assert len({before[v]["code"] for v in OWN}) == len(OWN)
-    assert params.by_stage(settings) == params.by_stage(SETTINGS)
+    assert before["nb"]["code"] == DIGESTS
+    assert len({str(before[v]["code"]) for v in OWN}) == len(OWN)
+    scored = [inputs.of_run(own, "evaluate", "aspp", DIGESTS) for own in (SETTINGS, settings)]
+    assert scored[0] == scored[1]
 
 
 def test_the_library_takes_any_block_for_the_slot() -> None:
@@ -280,17 +289,18 @@ def test_the_table_shows_costs_beside_scores_and_says_what_is_unknown() -> None:
     mious = {"baseline": [40.0, 42.0], "apnb": [60.0, 64.0], "ppm": [59.0, 61.5]}
     found = {name: runs(name, *mious.get(name, [])) for name in SETTINGS.variants}
     crop, batch = [128, 256], SETTINGS.active.train.batch_size
+    measured = recorded.measurement(0.02).model_dump()
     parameters = {"baseline": 100_000, "apnb": 110_000, "ppm": 109_500}
     rows = [
-        {"profile": profile, "variant": name, "pass": direction, "size": crop, "batch": batch}
-        | {"parameters": count, "flops": 2e9, "status": "measured", "seconds": 0.02}
+        {"profile": profile, "variant": name, "call": call, "size": crop, "batch": batch}
+        | {"parameters": count, "flops": 2 * 10**9, "status": "measured", "measured": measured}
         for profile in ("embedded", "cityscapes")
         for name, count in parameters.items()
-        for direction in ("forward", "step")
+        for call in ("forward", "step")
     ]
-    rows[-7] |= {"status": "over"}  # the step of ppm
-    frame = beyond.table(SETTINGS, found, [], {"networks": rows})
-    shown = beyond.shown(frame).set_index("variant")
+    rows[-7] |= {"status": "over", "measured": None}  # the step of ppm
+    inputs = make_inputs(SETTINGS, found, networks=recorded.networks(*rows))
+    shown = beyond.build_table(inputs).format_cells().set_index("variant")
     assert shown.index.tolist() == SETTINGS.tables["beyond"]
     assert shown.loc["ppm", "model"] == "+ PPM"
     assert shown.loc["nb_fused", "model"] == "+ NB, fused attention"
@@ -306,12 +316,13 @@ def test_the_table_shows_costs_beside_scores_and_says_what_is_unknown() -> None:
     assert shown.loc["aspp", "mIoU"] == "not measured"
     assert shown.loc["criss_cross", "paper"] == "Huang et al., ICCV 2019, arXiv 1811.11721"
     assert not [name for name in shown if "paper mIoU" in name or "verdict" in name]
-    assert set(beyond.shown(beyond.table(SETTINGS, found, [], None))["GFLOPs"]) == {"not measured"}
+    unmeasured = beyond.build_table(make_inputs(SETTINGS, found)).format_cells()
+    assert set(unmeasured["GFLOPs"]) == {"not measured"}
 
 
 def test_a_trial_leaves_nothing_without_values_behind() -> None:
     settings = params.load(ROOT / "params.yaml")
     trial = trials.Trial(1, (136, 264), False, "here")
-    trials.refuse("variants.ppm", settings.network("ppm"), [trial])
-    built = checkpoint.build(settings.network("ppm"), 19).eval()
+    trials.check_network("variants.ppm", settings.resolve_network("ppm"), [trial])
+    built = checkpoint.build(settings.resolve_network("ppm"), 19).eval()
     assert built(torch.zeros(1, 3, 136, 264, dtype=torch.uint8))[0].isfinite().all()

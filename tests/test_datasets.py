@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from pipeline.common.cli import InputError
-from pipeline.datasets import BACKGROUND, DATASETS, IGNORE, UNKNOWN, Dataset, Pair
-from pipeline.inputs.loader import Numbered, batches
-from pipeline.inputs.store import Store
-from pipeline.prepare import prepare
+from pipeline.data.formats import BACKGROUND, DATASETS, IGNORE, UNKNOWN, Dataset, Pair
+from pipeline.data.prepared.store import Store
+from pipeline.data.samples.loader import NumberedSamples, load_batches
+from pipeline.engine.errors import InputError
+from pipeline.stages.prepare import prepare
 from tests.test_inputs import RECIPE
 from tests.trees import TREES, image, label, pascal_context, png
 
@@ -43,12 +43,12 @@ def refusal(dataset: Dataset, root: Path) -> str:
 def test_the_published_layout_is_read(form: str, tmp_path: Path) -> None:
     dataset, root = make(form, tmp_path)
     manifest = prepare(dataset, root, tmp_path / "out")
-    assert manifest["background"] == (dataset.name == "pascal_context")
+    assert manifest.background == (dataset.name == "pascal_context")
     for split in ("train", "val"):
         store, pairs = Store(tmp_path / "out", split), dataset.pairs(root, split)
         assert store.names == sorted(p.name for p in pairs)
-        told = manifest["splits"][split]
-        assert len(store) == told["count"] == len(pairs) > 1
+        told = getattr(manifest.splits, split)
+        assert len(store) == told.count == len(pairs) > 1
         pixels = np.zeros(256, int)
         for pair, sample in zip(pairs, (store[i] for i in range(len(store))), strict=True):
             if pair.label.suffix == ".mat":
@@ -59,9 +59,9 @@ def test_the_published_layout_is_read(form: str, tmp_path: Path) -> None:
                 assert np.array_equal(sample.label, dataset.lookup[values])
             assert np.array_equal(sample.image, np.asarray(Image.open(pair.image)))
             pixels += np.bincount(sample.label.ravel(), minlength=256)
-        assert list(told["pixels"].values()) == pixels[: len(dataset.classes)].tolist()
-        assert told["background_pixels"] == pixels[BACKGROUND]
-        assert told["ignored_pixels"] == pixels[IGNORE]
+        assert list(told.pixels.values()) == pixels[: len(dataset.classes)].tolist()
+        assert told.background_pixels == pixels[BACKGROUND]
+        assert told.ignored_pixels == pixels[IGNORE]
 
 
 def test_both_forms_of_pascal_context_are_one_dataset(tmp_path: Path) -> None:
@@ -72,9 +72,9 @@ def test_both_forms_of_pascal_context_are_one_dataset(tmp_path: Path) -> None:
         sample = Store(tmp_path / form / "out", "val")[0]
         assert sorted(np.unique(sample.label)) == [0, 1, 36, 55, 58, BACKGROUND]
     assert manifests[0] == manifests[1]
-    told = manifests[0]["splits"]["train"]
-    assert told["background_pixels"] > 0 == told["ignored_pixels"]
-    seen = [name for name, pixels in told["pixels"].items() if pixels]
+    told = manifests[0].splits.train
+    assert told.background_pixels > 0 == told.ignored_pixels
+    seen = [name for name, pixels in told.pixels.items() if pixels]
     assert seen == ["aeroplane", "bag", "person", "wall", "wood"]
 
 
@@ -202,10 +202,10 @@ def test_a_png_that_only_its_decoder_finds_bad_is_named(tmp_path: Path) -> None:
     sentence = f"{file}: cannot be read (pyspng: could not decode image: IDAT stream too short)"
     assert sentence in refusal(dataset, root)
     prepare(dataset, root, tmp_path / "files", decode=False)
-    samples = Numbered(Store(tmp_path / "files", "train"), RECIPE, 0)
+    samples = NumberedSamples(Store(tmp_path / "files", "train"), RECIPE, 0)
     for workers in (0, 1):
         with pytest.raises(InputError) as caught:
-            list(batches(samples, batch_size=3, start=0, stop=1, workers=workers))
+            list(load_batches(samples, batch_size=3, start=0, stop=1, workers=workers))
         assert str(caught.value) == f"{sentence}; fetch it again"
 
 
@@ -272,14 +272,14 @@ def test_many_bad_files_are_told_at_once(tmp_path: Path) -> None:
 def test_swapped_splits_are_refused(form: str, tmp_path: Path) -> None:
     dataset, root = make(form, tmp_path)
     found = {split: len(dataset.pairs(root, split)) for split in ("train", "val")}
-    swapped = replace(dataset, published={"train": found["val"], "val": found["train"] + 1})
+    swapped = replace(dataset, published_counts={"train": found["val"], "val": found["train"] + 1})
     manifest = prepare(swapped, root, tmp_path / "taken")  # other counts are told, not refused
-    assert manifest["splits"]["train"]["published"] == found["val"]
+    assert manifest.splits.train.published == found["val"]
     if found["train"] == found["val"]:
         image(root / "train/0001TP_000009.png")
         label(root / "trainannot/0001TP_000009.png", 12)
         found["train"] += 1
-    swapped = replace(dataset, published={"train": found["val"], "val": found["train"]})
+    swapped = replace(dataset, published_counts={"train": found["val"], "val": found["train"]})
     assert "so they are swapped" in refusal(swapped, root)
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.common.cli import InputError
-from pipeline.datasets import DATASETS, files
-from pipeline.datasets.files import ImageFile, read_labels, read_upright
-from pipeline.inputs.store import Store
-from pipeline.prepare import prepare
+from pipeline.data.formats import DATASETS, files
+from pipeline.data.formats.files import ImageFile, read_labels, read_upright
+from pipeline.data.prepared.store import Store
+from pipeline.engine.errors import InputError
+from pipeline.stages.prepare import prepare
 from tests.trees import SIZE, camvid, png
 
 TRANSPARENT = (b"tRNS", b"\0\1\0\2\0\3")

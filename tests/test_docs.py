@@ -7,14 +7,13 @@ seconds; the next page starts from the shipped ones.
 import json
 import re
 import shlex
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from pipeline.common import yaml_file
-from tests.conftest import ROOT, Clone, copy_tracked, small, stages_start_warm
+from pipeline.engine import yaml_file
+from tests.conftest import ROOT, Clone, copy_tracked, small
 from tests.test_profiles import shrink
 
 _FILE = re.compile(r"^`([\w./]+)`\n\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -22,12 +21,11 @@ _COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone with the shipped settings."""
     made = copy_tracked(tmp_path_factory.mktemp("docs"))
     made.commit()
-    with stages_start_warm(made):
-        yield made
+    return made
 
 
 def change(clone: Clone, page: str) -> None:
@@ -49,8 +47,8 @@ def change(clone: Clone, page: str) -> None:
 
 def reduce(clone: Clone) -> set[str]:
     """Small settings with the baseline and the page's own variants, whose names are returned."""
-    shipped = yaml_file.read(ROOT / "params.yaml")
-    settings: dict[str, Any] = yaml_file.read(clone.path / "params.yaml")
+    shipped = yaml_file.read_yaml(ROOT / "params.yaml")
+    settings: dict[str, Any] = yaml_file.read_yaml(clone.path / "params.yaml")
     new = {k: v for k, v in settings["variants"].items() if k not in shipped["variants"]}
     tables, profile = settings["tables"], settings["profile"]
     if profile != "embedded":
@@ -62,7 +60,7 @@ def reduce(clone: Clone) -> set[str]:
     kept = {"embedded", "camvid", profile}
     settings["profiles"] = {k: v for k, v in settings["profiles"].items() if k in kept}
     settings["networks"]["profile"] = profile
-    yaml_file.write(clone.path / "params.yaml", settings)
+    yaml_file.write_yaml(clone.path / "params.yaml", settings)
     return set(new)
 
 
@@ -74,7 +72,7 @@ def follow(clone: Clone, page: str) -> str:
 
 def row(clone: Clone, table: str, variant: str) -> pd.Series:
     """The row of a table, and that its score is the one that was measured."""
-    profile = yaml_file.read(clone.path / "params.yaml")["profile"]
+    profile = yaml_file.read_yaml(clone.path / "params.yaml")["profile"]
     found = pd.read_csv(clone.path / f"reports/tables/{table}.csv").set_index("variant")
     scores = json.loads(
         (clone.path / f"runs/{profile}/{variant}-0/scores.json").read_text(encoding="utf-8")
@@ -90,6 +88,7 @@ def start(clone: Clone, page: str) -> set[str]:
     return reduce(clone)
 
 
+@pytest.mark.slow
 def test_adding_a_block(fresh: Clone) -> None:
     assert start(fresh, "adding-a-block.md") == {"image_average"}
     follow(fresh, "adding-a-block.md")
@@ -100,18 +99,17 @@ def test_adding_a_block(fresh: Clone) -> None:
     assert found["gflops"] > 0
     assert found["step_ms"] > 0
     file = fresh.path / "contexts/ppm.py"
-    file.write_text(
-        file.read_text(encoding="utf-8") + "\n# another block's file\n", encoding="utf-8"
-    )
+    file.write_text(file.read_text(encoding="utf-8") + "\nOTHER = 1\n", encoding="utf-8")
     told = fresh.run("dvc", "repro", "train@image_average-0")
     assert "Running stage 'check'" in told
     assert "Running stage 'train@image_average-0'" not in told
     file = fresh.path / "contexts/image_average.py"
-    file.write_text(file.read_text(encoding="utf-8") + "\n# its own\n", encoding="utf-8")
+    file.write_text(file.read_text(encoding="utf-8") + "\nOWN = 1\n", encoding="utf-8")
     told = fresh.run("dvc", "repro", "train@image_average-0")
     assert "Running stage 'train@image_average-0'" in told
 
 
+@pytest.mark.slow
 def test_adding_a_sampler(fresh: Clone) -> None:
     assert start(fresh, "adding-a-sampler.md") == {"centre1236"}
     follow(fresh, "adding-a-sampler.md")
@@ -121,6 +119,7 @@ def test_adding_a_sampler(fresh: Clone) -> None:
     assert pd.isna(found["published"])
 
 
+@pytest.mark.slow
 def test_adding_a_dataset(fresh: Clone) -> None:
     assert start(fresh, "adding-a-dataset.md") == set()
     told = follow(fresh, "adding-a-dataset.md")

@@ -9,24 +9,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from lightning_fabric import Fabric
 
-from pipeline import collect, evaluate
-from pipeline.common import checkpoint, cli, failures, files, params
-from pipeline.common.files import whole_file, whole_folder
-from pipeline.inputs.loader import sample_indices
-from pipeline.inputs.store import Store
+from pipeline.data.prepared.store import Store
+from pipeline.data.samples.loader import sample_indices
+from pipeline.engine import checkpoint, errors, failures, files
+from pipeline.engine.files import whole_file, whole_folder
+from pipeline.scoring import evaluation
+from pipeline.settings import params
+from pipeline.settings.paths import RESULTS
+from pipeline.settings.runs import write_failure
+from pipeline.stages import collect
 from pipeline.training import loop
 from pipeline.training.pace import Pace
-from pipeline.training.run import CODE, Run
+from pipeline.training.run import Run
 from pipeline.training.state import Training
 from tests.conftest import ROOT, Clone
+from tests.recorded import START, manifest
 from tests.trainings import DATA, make
 
 
@@ -60,21 +65,21 @@ def test_weights_that_are_not_finite_end_the_run_and_spare_the_state(
     def stepped(self: Training, at: int, batch: Any) -> None:
         step(self, at, batch)
         if at == spoil:  # as by an update that overflows: this iteration's loss was still finite
-            next(self.bare.parameters()).data.fill_(torch.nan)
+            next(self.module.parameters()).data.fill_(torch.nan)
 
     monkeypatch.setattr(Training, "step", stepped)
-    with pytest.raises(cli.RunFailed) as error:
-        loop.fit(made, {})
+    with pytest.raises(errors.RunError) as error:
+        loop.fit(made, START)
     names = [made.store.names[i] for i in sample_indices(0, spoil, made.run.train.batch_size, 12)]
     assert f"at iteration {spoil + 1}, learning rate" in str(error.value)
     assert f"with the images {', '.join(names)};" in str(error.value)
-    assert error.value.at == spoil + 1
+    assert error.value.iteration == spoil + 1
     assert state_of(made) == {"iteration": spoil}
     # Where nothing is saved in between, the next loss tells.
     monkeypatch.setattr(loop, "SAVE_SECONDS", 1000.0)
     made = training(variant)
-    with pytest.raises(cli.RunFailed, match=r"the loss is nan at iteration 5, learning rate"):
-        loop.fit(made, {})
+    with pytest.raises(errors.RunError, match=r"the loss is nan at iteration 5, learning rate"):
+        loop.fit(made, START)
 
 
 NO_MEMORY = (
@@ -95,25 +100,28 @@ def test_out_of_memory_says_what_to_lower_and_is_listed(
             raise fault
 
     monkeypatch.setattr(Training, "step", step)
-    with pytest.raises(cli.RunFailed) as error, failures.kept(made.paths, settings, "train"):
-        loop.fit(made, {})
+    file = made.paths.failure
+    attempt = partial(write_failure, settings, made.paths, "train", None)
+    with pytest.raises(errors.RunError) as error, failures.record_failure(file, attempt):
+        loop.fit(made, START)
     assert str(error.value) == (
         "apnb-0 ran out of memory on cpu with 2 samples of 64x128 at once; lower "
         "train.micro_batch to 1, or train.augment.crop"
     )
     collect.main()
-    lines = [json.loads(line) for line in collect.RESULTS.read_text(encoding="utf-8").splitlines()]
-    told = {"failed": "apnb", "seed": 0, "stage": "train", "reason": str(error.value), "at": 3}
+    lines = [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
+    told = {"version": 1, "kind": "failure", "variant": "apnb", "seed": 0, "stage": "train"}
+    told |= {"reason": str(error.value), "at": 3}
     assert lines == [told]
     changed = settings.active.model_copy(
         update={"train": settings.active.train.model_copy(update={"iterations": 7})}
     )
     other = settings.model_copy(update={"profiles": {"embedded": changed}})
-    assert collect.failed(other, made.paths) is None  # it failed with other settings
-    with failures.kept(made.paths, settings, "train"):
+    assert collect.read_failure(other, made.paths) is None  # it failed with other settings
+    with failures.record_failure(file, attempt):
         pass
     collect.main()
-    assert collect.RESULTS.read_text(encoding="utf-8") == ""
+    assert RESULTS.read_text(encoding="utf-8") == ""
 
 
 def test_out_of_memory_in_evaluation(
@@ -124,15 +132,15 @@ def test_out_of_memory_in_evaluation(
     def predict(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(evaluate, "predict", predict)
+    monkeypatch.setattr(evaluation, "predict", predict)
     settings = params.load().active.evaluate
     fabric = Fabric(accelerator="cpu", devices=1)
     sentence = (
         r"ann-0 ran out of memory with 8 images of 64x128 at once by the protocol whole; lower "
         r"evaluate\.batch_size to 4"
     )
-    with pytest.raises(cli.RunFailed, match=sentence):
-        evaluate.evaluate(
+    with pytest.raises(errors.RunError, match=sentence):
+        evaluation.evaluate(
             None,  # type: ignore[arg-type]
             Store(DATA, "val"),
             settings,
@@ -146,7 +154,7 @@ def test_out_of_memory_in_evaluation(
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     with (
         pytest.raises(RuntimeError, match="shapes differ"),
-        failures.memory_told(lambda: ("no", 1)),
+        failures.convert_memory_errors(lambda: ("no", 1)),
     ):
         raise RuntimeError("shapes differ")
 
@@ -155,7 +163,7 @@ def test_a_damaged_state_is_told_and_the_run_starts_anew(
     training: Callable[..., Training], capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = training("baseline", warmup=1)
-    fresh = {k: v.clone() for k, v in made.bare.state_dict().items()}
+    fresh = {k: v.clone() for k, v in made.module.state_dict().items()}
     made.save(4)
     whole = made._state.read_bytes()
     assert training("baseline", warmup=1).start == 4
@@ -164,7 +172,7 @@ def test_a_damaged_state_is_told_and_the_run_starts_anew(
         again = training("baseline", warmup=1)
         assert again.start == 0
         assert "state.safetensors is damaged; baseline-0 starts anew" in capsys.readouterr().out
-        assert all(torch.equal(v, fresh[k]) for k, v in again.bare.state_dict().items())
+        assert all(torch.equal(v, fresh[k]) for k, v in again.module.state_dict().items())
 
 
 def test_what_a_killed_writer_left_is_removed_and_never_taken(tmp_path: Path) -> None:
@@ -203,14 +211,15 @@ def test_a_folder_is_never_there_in_part(tmp_path: Path, monkeypatch: pytest.Mon
 SAVES = """
 import resource, torch
 from pathlib import Path
-from pipeline.common import checkpoint, cli, files
+from pipeline.engine import checkpoint, errors, files
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 def tensors(): checkpoint.save(Path("a/state.safetensors"), {{"x": torch.ones(99999)}}, iteration=1)
 def text(): files.write_json(Path("a/record.json"), list(range(99999)))
-cli.run({what})
+errors.run({what})
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "name"), [("tensors", "state.safetensors"), ("text", "record.json")]
 )
@@ -250,7 +259,7 @@ def test_faults_of_the_disk(
             raise OSError(number, os.strerror(number))
 
     with pytest.raises(SystemExit, match="1"):
-        cli.run(stage)
+        errors.run(stage)
     assert capsys.readouterr().err.startswith(f"error: {tmp_path}/curve.csv: {words}; all that")
 
 
@@ -261,7 +270,7 @@ def test_a_dvc_command_that_holds_the_lock_is_named(prepared: Clone) -> None:
         lock.write(" 4711\n")
         lock.flush()
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline"],
+            [sys.executable, "-m", "pipeline", "repro"],
             cwd=prepared.path,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -284,70 +293,30 @@ def test_saving_and_tracking_keep_to_their_part_of_the_time(
     pace = Pace(20.0, 50)
     for _ in range(100_000):
         now += 0.1
-        if pace.due():
-            with pace.timed():
+        if pace.is_due():
+            with pace.count_time():
                 now += 1.5
-    assert 0.015 < pace.spent / now <= 0.02
+    assert 0.015 < pace.seconds_spent / now <= 0.02
     pace = Pace(20.0, 50)  # cheap: every 20 seconds
     start, times = now, 0
     while now < start + 1000:
         now += 0.1
-        if pace.due():
+        if pace.is_due():
             times += 1
-            with pace.timed():
+            with pace.count_time():
                 now += 0.01
     assert 48 <= times <= 50
-
-
-def test_the_fingerprint_and_dvc_name_the_same_code() -> None:
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    code = {d for d in stages["train"]["deps"] if d.startswith(("ann", "pipeline"))}
-    assert code == {p.as_posix() for p in CODE}
-
-
-NEUTRAL = {  # imported by a training, and shape no number of it
-    *(
-        "cli",
-        "combinations",
-        "contexts",
-        "failures",
-        "files",
-        "gpus",
-        "memory",
-        "orphans",
-        "params",
-        "paths",
-    ),
-    *("progress", "provenance", "scores", "trials", "workspace", "yaml_file"),
-}
-
-
-def test_all_code_that_a_training_imports_is_in_its_fingerprint() -> None:
-    script = "import sys, pipeline.train; print(*[m for m in sys.modules if m[:9] == 'pipeline.'])"
-    told = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-        encoding="utf-8",
-    )
-    neutral = {f"pipeline.common.{name}" for name in NEUTRAL} | {"pipeline.common"}
-    neutral |= {m for m in told.stdout.split() if m.startswith("pipeline.tracking")}
-    neutral |= {"pipeline.prepare"}  # where the prepared data lie; their digest is there
-    found = {m for m in told.stdout.split() if not m.startswith("pipeline.preparing")} - neutral
-    covered = [".".join(path.with_suffix("").parts) for path in CODE]
-    assert [m for m in found if not m.startswith(tuple(covered))] == []
 
 
 def test_another_file_of_weights_is_another_run(tmp_path: Path) -> None:
     settings = params.load(ROOT / "params.yaml")
     file = tmp_path / "backbone.pth"
-    network = settings.network("baseline") | {"weights": str(file)}
+    network = settings.resolve_network("baseline") | {"weights": str(file)}
     train = settings.active.train
-    manifest = {"digest": "d", "classes": []}
+    data = manifest([])
 
     def fingerprint() -> str:
-        run = Run("embedded", "baseline", 0, network, train, manifest, "float32", "cpu", 1)
+        run = Run("embedded", "baseline", 0, network, train, data, "float32", "cpu", 1)
         return run.fingerprint
 
     file.write_bytes(b"one")

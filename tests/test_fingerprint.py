@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.common import params, provenance
+from pipeline.engine import provenance
+from pipeline.settings import params
 from pipeline.training import run as runs
 from pipeline.training.run import Run, describe
 from tests.conftest import ROOT
+from tests.recorded import manifest
 
 SETTINGS = params.load(ROOT / "params.yaml")
 
@@ -21,9 +23,9 @@ def made(**changes: Any) -> Run:
         profile="embedded",
         variant="ann",
         seed=0,
-        network=SETTINGS.network("ann"),
+        network=SETTINGS.resolve_network("ann"),
         train=SETTINGS.active.train,
-        manifest={"digest": "d", "classes": ["a", "b"], "dataset": "x", "title": "X"},
+        manifest=manifest(["a", "b"], dataset="x", title="X"),
         precision="float32",
         device="cpu",
         world_size=1,
@@ -40,10 +42,10 @@ def at_root(monkeypatch: pytest.MonkeyPatch) -> None:
     "changes",
     [
         {"seed": 1},
-        {"network": SETTINGS.network("ann") | {"dropout": 0.1}},
-        {"network": SETTINGS.network("nb")},
+        {"network": SETTINGS.resolve_network("ann") | {"dropout": 0.1}},
+        {"network": SETTINGS.resolve_network("nb")},
         {"train": SETTINGS.active.train.model_copy(update={"power": 0.8})},
-        {"manifest": {"digest": "other", "classes": ["a", "b"], "dataset": "x", "title": "X"}},
+        {"manifest": manifest(["a", "b"], dataset="x", title="X", digest="other")},
         {"precision": "bfloat16"},
         {"device": "cuda"},
         {"world_size": 2},
@@ -54,35 +56,25 @@ def test_what_shapes_a_run_names_it(changes: dict[str, Any]) -> None:
     assert made(**changes).fingerprint != made().fingerprint
 
 
-def test_what_lies_outside_a_run_names_it_too(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_what_lies_outside_a_run_names_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
     known = made().fingerprint
     assert made(variant="other", profile="other").fingerprint == known  # names shape nothing
     with monkeypatch.context() as patch:
         patch.setattr(torch, "__version__", "0.0")
         assert made().fingerprint != known
-    changed = tmp_path / "changed.py"
     with monkeypatch.context() as patch:
-        changed.write_text("value = 1\n")
-        patch.setattr(runs, "CODE", [*runs.CODE, changed])
-        one = made().fingerprint
-        changed.write_text("value = 2\n")
-        assert len({known, one, made().fingerprint}) == 3
+        digests = runs.code.digests("train")
+        patch.setattr(runs.code, "digests", lambda _: digests | {"ann/fast.py": "other"})
+        assert made().fingerprint != known
     assert made().fingerprint == known
 
 
-def test_a_context_of_the_folder_names_its_own_runs_only(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    file = tmp_path / "context.py"
-    code_of = runs.code_of
-    own = SETTINGS.network("criss_cross")
-    files = {"criss_cross": [file]}
-    monkeypatch.setattr(runs, "code_of", lambda name: files.get(name) or code_of(name))
+def test_a_context_of_the_folder_names_its_own_runs_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = SETTINGS.resolve_network("criss_cross")
     found = []
     for text in ("1", "2"):
-        file.write_text(text)
+        changed = {"criss_cross": {"contexts/criss_cross.py": text}}
+        monkeypatch.setattr(runs, "digest_code", lambda name, known=changed: known.get(name, {}))
         found.append((made(network=own).fingerprint, made().fingerprint))
     (first, other), (second, same) = found
     assert first != second
@@ -92,22 +84,16 @@ def test_a_context_of_the_folder_names_its_own_runs_only(
 def test_the_record_says_what_the_run_was(monkeypatch: pytest.MonkeyPatch) -> None:
     run = made(seed=7, world_size=3)
     record = describe(run)
-    assert record["dataset"] == {"name": "x", "title": "X", "digest": "d"}
-    told = {key: record[key] for key in ("profile", "variant", "seed", "fingerprint")}
-    assert told == {
-        "profile": "embedded",
-        "variant": "ann",
-        "seed": 7,
-        "fingerprint": run.fingerprint,
-    }
-    assert record["config"]["train"]["precision"] == "float32"
-    assert record["config"]["network"] == SETTINGS.network("ann")
-    assert record["config"]["seed"] == 7
-    assert record["code"]["digest"] == run.code
-    assert record["code"].keys() >= {"commit", "dirty"}
-    assert record["environment"]["processes"] == 3
-    assert record["environment"]["device"] == "cpu"
-    assert record["backbone_sha256"] is None
+    assert dict(record.dataset) == {"name": "x", "title": "X", "digest": "d"}
+    assert (record.profile, record.variant, record.seed) == ("embedded", "ann", 7)
+    assert record.fingerprint == run.fingerprint
+    assert record.config.train.precision == "float32"
+    assert record.config.network == SETTINGS.resolve_network("ann")
+    assert record.config.seed == 7
+    assert record.code.digest == run.code
+    assert record.environment.processes == 3
+    assert record.environment.device == "cpu"
+    assert record.backbone_sha256 is None
 
 
 def git(folder: Path, *words: str) -> str:
@@ -136,25 +122,25 @@ def test_a_tree_that_differs_from_its_commit_is_dirty(
     repository: Path, name: str, change: str
 ) -> None:
     commit = git(repository, "rev-parse", "HEAD")
-    assert provenance.code_version() == {"commit": commit, "dirty": False}
+    assert provenance.read_code_version() == {"commit": commit, "dirty": False}
     if change == "deleted":
         (repository / name).unlink()
     else:
         (repository / name).write_text("new\n")
     if change == "staged":
         git(repository, "add", "--all")
-    assert provenance.code_version() == {"commit": commit, "dirty": True}
-    assert provenance.told(provenance.code_version()) == f"{commit[:10]} + changes"
+    assert provenance.read_code_version() == {"commit": commit, "dirty": True}
+    assert provenance.describe_code(**provenance.read_code_version()) == f"{commit[:10]} + changes"
     git(repository, "commit", "--all", "--quiet", "--message", "change")
-    found = provenance.code_version()
+    found = provenance.read_code_version()
     assert found["commit"] != commit
     assert found["dirty"] is False
-    assert provenance.told(found) == found["commit"][:10]
+    assert provenance.describe_code(**found) == found["commit"][:10]
 
 
 def test_what_a_run_itself_writes_does_not_make_the_tree_dirty(repository: Path) -> None:
     for name in ("reports/README.md", "dvc.lock"):
         (repository / name).write_text("new\n")
-    assert provenance.code_version()["dirty"] is False
+    assert provenance.read_code_version()["dirty"] is False
     (repository / "ann/code.py").write_text("new\n")
-    assert provenance.code_version()["dirty"] is True
+    assert provenance.read_code_version()["dirty"] is True

@@ -6,7 +6,6 @@ import datetime
 import enum
 import os
 import pathlib
-import sys
 import urllib.error
 from collections.abc import Callable, Mapping
 from http.client import IncompleteRead
@@ -22,9 +21,12 @@ from ann import LAYOUTS, SegmentationNetwork, export_state, import_state, layout
 from ann.backbone import Backbone
 from ann.foreign import find_state
 from ann.network import pixel_statistics
-from pipeline import check, export, imported
-from pipeline.common import checkpoint, foreign, params, yaml_file
-from pipeline.common.cli import InputError
+from pipeline.commands import export
+from pipeline.engine import checkpoint, foreign, yaml_file
+from pipeline.engine.errors import InputError
+from pipeline.scoring.imported import read_checkpoint
+from pipeline.settings import params, schema
+from pipeline.stages import check
 from pipeline.training.weights import load_backbone
 from tests.conftest import ROOT
 
@@ -106,7 +108,7 @@ def test_what_is_no_tensor_is_left_out(what: str, legacy: bool, tmp_path: Path) 
     file = tmp_path / "a.pth"
     held = {"args": BESIDE[what], "state_dict": GOOD, "more": {"again": BESIDE[what], "epoch": 3}}
     torch.save(held, file, _use_new_zipfile_serialization=not legacy)
-    content = foreign.read_held(file).content
+    content = foreign.read_tensors(file).content
     found = find_state(content, GOOD, others_allowed=False)
     assert (found.source, found.others, found.faults) == ("state_dict", [], [])
     assert same(found.tensors, GOOD)
@@ -136,20 +138,20 @@ def test_no_function_in_a_file_is_called(legacy: bool, tmp_path: Path) -> None:
     ):
         torch.save({"state_dict": GOOD, "x": code}, file, _use_new_zipfile_serialization=not legacy)
         if refused is None:
-            assert foreign.read_held(file).dropped
+            assert foreign.read_tensors(file).ignored_types
         else:
             with pytest.raises(InputError, match=f"holds {refused}.* which are not read") as caught:
-                foreign.read_held(file)
-            assert "torch.save(held['state_dict'], NEW)" in str(caught.value)
+                foreign.read_tensors(file)
+            assert "torch.save(content['state_dict'], NEW)" in str(caught.value)
         assert not mark.exists()
 
 
 def test_the_types_that_were_left_out_are_named(tmp_path: Path) -> None:
     torch.save({"state_dict": GOOD, "args": argparse.Namespace(x=1)}, tmp_path / "a.pth")
-    held = foreign.read_held(tmp_path / "a.pth")
-    assert held.dropped == ["argparse.Namespace"]
+    held = foreign.read_tensors(tmp_path / "a.pth")
+    assert held.ignored_types == ["argparse.Namespace"]
     found = find_state(held.content, GOOD, others_allowed=False)
-    (note,) = foreign.notes(tmp_path / "a.pth", held, found)
+    (note,) = foreign.describe_reading(tmp_path / "a.pth", held, found)
     assert "ignored argparse.Namespace beside the tensors" in note
 
 
@@ -157,7 +159,7 @@ def test_the_types_that_were_left_out_are_named(tmp_path: Path) -> None:
 def test_damage_and_contents_are_told_apart(legacy: bool, tmp_path: Path) -> None:
     def refused(file: Path) -> str:
         with pytest.raises(InputError) as caught:
-            foreign.read_held(file)
+            foreign.read_tensors(file)
         assert str(file) in str(caught.value)
         assert "\n" not in str(caught.value)
         return str(caught.value)
@@ -223,7 +225,7 @@ def test_of_several_that_fit_the_plain_weights_are_taken_and_it_is_told(tmp_path
         found = find_state(held, GOOD, others_allowed=True)
         assert (found.source, found.others) == (source, others)
         assert same(found.tensors, GOOD)
-        (note,) = foreign.notes(tmp_path, foreign.Held({}, []), found)
+        (note,) = foreign.describe_reading(tmp_path, foreign.ForeignFile({}, []), found)
         assert f"{others[0]} would fit as well" in note
     found = find_state({"ema": other}, GOOD, others_allowed=True)
     assert (found.source, found.others) == ("ema", [])
@@ -328,27 +330,28 @@ def test_a_damaged_download_is_told_and_a_good_one_is_loaded(
     with pytest.raises(InputError, match=r"f37072fd\.pth is damaged: .* remove it"):
         load_backbone(nn.Module(), "resnet18", "imagenet")
     torch.save(resnet18_state(), file)
-    monkeypatch.setattr("pipeline.training.weights.file_digest", lambda _: "f37072fd00")
+    monkeypatch.setattr("pipeline.training.weights.digest_file", lambda _: "f37072fd00")
     load_backbone(Backbone("resnet18"), "resnet18", "imagenet")
 
 
 def test_weights_that_do_not_fit_are_refused_before_any_work(
     tmp_path: Path,
 ) -> None:
-    raw = yaml_file.read(ROOT / "params.yaml")
+    raw = yaml_file.read_yaml(ROOT / "params.yaml")
     network = raw["profiles"][raw["profile"]]["network"]
     torch.save(resnet18_state(), tmp_path / "a.pth")
     network |= {"weights": os.fspath(tmp_path / "a.pth"), "backbone": "resnet18", "widths": None}
-    check.refuse_weights(params.checked(raw))
+    check.check_weights(params.check(raw))
     network["backbone"] = "resnet34"
     with pytest.raises(InputError, match=r"fit resnet34: layer1\.2\.conv1\.weight is missing"):
-        check.refuse_weights(params.checked(raw))
+        check.check_weights(params.check(raw))
     network["weights"] = None
     raw["checkpoints"] = {"a": {"file": os.fspath(tmp_path / "a.pth"), "layout": "mmseg"}}
     with pytest.raises(InputError, match=r"a\.pth: the tensors are not in the mmseg layout: "):
-        check.refuse_weights(params.checked(raw))
+        check.check_weights(params.check(raw))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_layout_takes_what_other_trainers_save(
     layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -376,15 +379,13 @@ def test_a_layout_takes_what_other_trainers_save(
     )
     assert not any(bool(t.any()) for n, t in state.items() if n[:4] == "aux_")
     torch.save(headless, tmp_path / "in.pth")
-    given = params.Checkpoint(file=os.fspath(tmp_path / "in.pth"), layout=layout)  # type: ignore[arg-type]
-    state, about = imported.read(given)
+    given = schema.Checkpoint(file=os.fspath(tmp_path / "in.pth"), layout=layout)  # type: ignore[arg-type]
+    state, about = read_checkpoint(given)
     assert about == {"auxiliary": False}
-    settings = checkpoint.layout_network(layout)
+    settings = checkpoint.describe_layout(layout)
     checkpoint.save(tmp_path / "a.safetensors", state, network=settings, **about)
-    words = ["export", layout, os.fspath(tmp_path / "a.safetensors"), os.fspath(tmp_path / "out")]
-    monkeypatch.setattr(sys, "argv", words)
-    export.main()
-    again = foreign.read_held(tmp_path / "out").content["state_dict"]
+    export.main(layout, tmp_path / "a.safetensors", tmp_path / "out")
+    again = foreign.read_tensors(tmp_path / "out").content["state_dict"]
     assert same(again, headless)
     for large in tmp_path.iterdir():
         large.unlink()
@@ -404,6 +405,6 @@ def test_files_without_tensors_are_refused_by_name(tmp_path: Path) -> None:
         ("none.pth", "cannot be read"),
     ):
         with pytest.raises(InputError) as caught:
-            foreign.read_held(tmp_path / name)
+            foreign.read_tensors(tmp_path / name)
         assert str(caught.value).startswith(f"{tmp_path / name}: {sentence}")
         assert "\n" not in str(caught.value)

@@ -15,6 +15,7 @@ from ann import (
     NonLocalBlock,
     Sampler,
     fast,
+    orders,
 )
 
 C, LOW = 10, 14
@@ -33,13 +34,13 @@ def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 def results(
-    block: NonLocalBlock, form: str, inputs: list[Tensor], keys: Tensor
+    block: NonLocalBlock, form: str, inputs: list[Tensor], sample_ids: Tensor
 ) -> dict[str, Tensor]:
     """The output, the gradients and the batch norm's statistics; output and inputs in NCHW."""
     object.__setattr__(block.options, "form", form)
     inputs = [x.clone().requires_grad_() for x in inputs]
     block.zero_grad()
-    y = block(*inputs, keys=keys)
+    y = block(*inputs, sample_ids=sample_ids)
     given = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape).sin()
     gradient = torch.empty_like(y).copy_(given)
     y.backward(gradient)
@@ -55,10 +56,10 @@ def compare(
     block: NonLocalBlock, inputs: list[Tensor], *, rtol: float = 1e-9, atol: float = 1e-11
 ) -> None:
     state = {k: v.clone() for k, v in block.state_dict().items()}
-    keys = torch.arange(len(inputs[0]))
-    expected = results(block, "plain", inputs, keys)
+    sample_ids = torch.arange(len(inputs[0]))
+    expected = results(block, "plain", inputs, sample_ids)
     block.load_state_dict(state)
-    for name, value in results(block, "fast", inputs, keys).items():
+    for name, value in results(block, "fast", inputs, sample_ids).items():
         torch.testing.assert_close(
             value, expected[name], rtol=rtol, atol=atol, msg=lambda m, n=name: f"{n}: {m}"
         )
@@ -142,7 +143,7 @@ def test_forms_agree_with_and_without_biases(output: str, of_output: bool, of_fu
 
 @pytest.mark.parametrize("channels", [(64, 16), (16, 64)])
 def test_forms_agree_whichever_way_is_cheapest(channels: tuple[int, int]) -> None:
-    """Few and many anchors, narrow and wide values: every way of `costs` is taken."""
+    """Few and many anchors, narrow and wide values: every order of ann.orders is taken."""
     wide, narrow = channels
     taken = set()
     for n, output, normalization in product((1, 2, 12), OUTPUTS, ("softmax", "none")):
@@ -154,10 +155,10 @@ def test_forms_agree_whichever_way_is_cheapest(channels: tuple[int, int]) -> Non
             sampler=Sampler("average", [n]),
             options=BlockOptions(normalization=normalization, output=output),
         ).double()
-        cost = fast.costs(196, n * n, 4, narrow, wide, output == "concat")
+        cost = orders.count_multiply_adds(196, n * n, 4, narrow, wide, output == "concat")
         if normalization == "softmax":
             del cost["product"]
-        taken.add(min(cost, key=lambda way: cost[way]))
+        taken.add(min(cost, key=lambda order: cost[order]))
         compare(block, [torch.randn(1, wide, 14, 14, dtype=torch.float64)])
     assert taken == {"anchors", "matrix", "product"} if wide > narrow else {"anchors", "product"}
 
@@ -171,12 +172,12 @@ def test_forms_agree_in_float32_within_rounding(size: str) -> None:
 def test_the_fast_form_is_as_near_in_bfloat16() -> None:
     """Under autocast both forms round; the fast one is no further from float32 than the plain."""
     block = make(("pyramid_average", [1, 3]), None, torch.float32, embedding_norm=True)
-    inputs, keys = maps(None, 2, (12, 16), torch.float32), torch.arange(2)
-    exact = results(block, "plain", inputs, keys)
+    inputs, sample_ids = maps(None, 2, (12, 16), torch.float32), torch.arange(2)
+    exact = results(block, "plain", inputs, sample_ids)
     errors = {}
     for form in ("plain", "fast"):
         with torch.autocast("cpu", torch.bfloat16):
-            rounded = results(block, form, inputs, keys)
+            rounded = results(block, form, inputs, sample_ids)
         errors[form] = [
             float((rounded[k].float() - exact[k]).norm() / exact[k].norm()) for k in ("y", "d x0")
         ]
@@ -188,11 +189,13 @@ def test_the_fast_form_is_as_near_in_bfloat16() -> None:
 def test_a_broken_fold_is_found(sign: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison above can fail: a wrong sign in the fold, or in the norm's backward, does."""
     if sign == "front":
-        real = fast.factors
-        monkeypatch.setattr(fast, "factors", lambda *a: (real(*a)[0], -real(*a)[1]))
+        real = fast.compute_factors
+        monkeypatch.setattr(fast, "compute_factors", lambda *a: (real(*a)[0], -real(*a)[1]))
     else:
-        real_rows = fast.key_and_value
-        monkeypatch.setattr(fast, "key_and_value", lambda *a: (-real_rows(*a)[0], real_rows(*a)[1]))
+        real_rows = fast.compute_key_and_value
+        monkeypatch.setattr(
+            fast, "compute_key_and_value", lambda *a: (-real_rows(*a)[0], real_rows(*a)[1])
+        )
     with pytest.raises(AssertionError):
         compare(make(("average", [2]), None), maps(None, 2, (5, 7), torch.float64))
 

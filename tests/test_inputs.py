@@ -12,15 +12,15 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from pipeline.common.cli import InputError
-from pipeline.common.params import Augment, Distortion
-from pipeline.datasets import IGNORE
-from pipeline.datasets.base import BACKGROUND, Sample, Unread
-from pipeline.datasets.files import ImageFile
-from pipeline.inputs.augment import augment
-from pipeline.inputs.colour import distort
-from pipeline.inputs.loader import Batch, Numbered, batches, sample_index
-from pipeline.inputs.store import Store, Writer
+from pipeline.data.formats import IGNORE
+from pipeline.data.formats.base import BACKGROUND, LazySample, Sample
+from pipeline.data.formats.files import ImageFile
+from pipeline.data.prepared.store import Store, Writer
+from pipeline.data.samples.augment import augment
+from pipeline.data.samples.colour import distort
+from pipeline.data.samples.loader import Batch, NumberedSamples, load_batches, sample_index
+from pipeline.engine.errors import InputError
+from pipeline.settings.schema import Augment, Distortion
 from tests.trees import image as image_file
 from tests.trees import png
 
@@ -53,7 +53,9 @@ def store(tmp_path: Path) -> Store:
 
 
 def take(store: Store, start: int, stop: int, **how: int) -> list[Batch]:
-    return list(batches(Numbered(store, RECIPE, 3), batch_size=4, start=start, stop=stop, **how))
+    return list(
+        load_batches(NumberedSamples(store, RECIPE, 3), batch_size=4, start=start, stop=stop, **how)
+    )
 
 
 def same(a: list[Batch], b: list[Batch]) -> bool:
@@ -80,7 +82,7 @@ def test_a_restart_workers_and_processes_change_nothing(store: Store) -> None:
     ]
     assert same(whole, joined)
     assert not same(whole[:3], whole[3:])
-    assert len({int(k) for b in whole for k in b.keys}) == 24
+    assert len({int(k) for b in whole for k in b.sample_ids}) == 24
 
 
 def test_images_come_channels_last(store: Store) -> None:
@@ -95,8 +97,8 @@ def test_background_is_not_trained(tmp_path: Path) -> None:
     label[:3] = 2
     writer.add("sample", Sample(np.zeros((16, 30, 3), np.uint8), label))
     writer.close()
-    samples = Numbered(Store(tmp_path, "train"), STILL, 0)
-    (batch,) = batches(samples, batch_size=2, start=0, stop=1)
+    samples = NumberedSamples(Store(tmp_path, "train"), STILL, 0)
+    (batch,) = load_batches(samples, batch_size=2, start=0, stop=1)
     assert batch.labels.unique().tolist() == [2, IGNORE]
 
 
@@ -165,7 +167,10 @@ def test_a_file_gives_the_crops_of_its_pixels(form: str, tmp_path: Path) -> None
         for seed in range(20):
             decoded, read = (
                 augment(each, recipe, np.random.default_rng(seed))
-                for each in (Sample(pixels, sample.label), Unread(ImageFile(file), sample.label))
+                for each in (
+                    Sample(pixels, sample.label),
+                    LazySample(ImageFile(file), sample.label),
+                )
             )
             assert all(map(np.array_equal, decoded, read))
 

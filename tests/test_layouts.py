@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -15,16 +14,19 @@ from torch import Tensor
 
 from ann import LAYOUTS, SegmentationNetwork, export_state, import_state, layout_settings
 from ann.network import pixel_statistics
-from pipeline import check, collect, export, imported, report
-from pipeline.common import checkpoint, foreign, yaml_file
-from pipeline.common.cli import InputError
-from pipeline.common.files import file_digest, write_json
-from pipeline.datasets.base import Sample
-from pipeline.inputs.store import Writer
-from pipeline.prepare import MANIFEST, folder
+from pipeline.commands import export
+from pipeline.data.formats.base import Sample
+from pipeline.data.prepared.store import Writer
+from pipeline.engine import checkpoint, foreign, yaml_file
+from pipeline.engine.errors import InputError
+from pipeline.engine.files import digest_file
 from pipeline.scoring.protocols import whole
+from pipeline.settings import records
+from pipeline.settings.paths import MANIFEST, locate_prepared
+from pipeline.stages import check, collect, imported, report
 from tests import published
 from tests.conftest import ROOT, small
+from tests.recorded import manifest, split
 
 CLASSES = 4
 KEYS = {"authors": 704, "mmseg": 696}
@@ -146,7 +148,7 @@ def test_a_network_that_is_not_the_layouts_is_not_exported(tmp_path: Path) -> No
         export_state("mmseg", spoilt)
     with pytest.raises(ValueError, match=r"stem\.0\.weight is 32x3x3x3, allowed is 64x"):
         export_state("authors", state)
-    network = checkpoint.layout_network("mmseg")
+    network = checkpoint.describe_layout("mmseg")
     export.check_network(tmp_path, network, "mmseg")
     for key, value in (("ceil_mode", True), ("options", network["options"] | {"scale": False})):
         with pytest.raises(InputError, match="allowed in the mmseg layout is only"):
@@ -155,12 +157,12 @@ def test_a_network_that_is_not_the_layouts_is_not_exported(tmp_path: Path) -> No
 
 def make_workplace(path: Path, classes: list[str], images: Tensor) -> list[Sample]:
     """params.yaml with one checkpoint, the published figures and a prepared split of the images."""
-    settings = small(yaml_file.read(ROOT / "params.yaml"))
+    settings = small(yaml_file.read_yaml(ROOT / "params.yaml"))
     settings["checkpoints"] = {"released": {"file": "released.pth", "layout": "authors"}}
-    yaml_file.write(path / "params.yaml", settings)
+    yaml_file.write_yaml(path / "params.yaml", settings)
     (path / "reports").mkdir()
     shutil.copy(ROOT / "reports/published.yaml", path / "reports")
-    data, rng = path / folder("embedded"), np.random.default_rng(0)
+    data, rng = path / locate_prepared("embedded"), np.random.default_rng(0)
     data.mkdir(parents=True)
     samples = [
         Sample(
@@ -173,16 +175,12 @@ def make_workplace(path: Path, classes: list[str], images: Tensor) -> list[Sampl
     for i, sample in enumerate(samples):
         writer.add(str(i), sample)
     writer.close()
-    manifest = {"dataset": "cityscapes", "classes": classes, "digest": "d", "background": False}
-    write_json(data / MANIFEST, manifest | {"splits": {"val": {"count": len(samples)}}})
+    splits = records.Splits(train=split(), val=split(count=len(samples)))
+    records.write(data / MANIFEST, manifest(classes, splits=splits))
     return samples
 
 
-def command(monkeypatch: pytest.MonkeyPatch, module: object, *words: str) -> None:
-    monkeypatch.setattr("sys.argv", ["command", *words])
-    module.main()  # type: ignore[attr-defined]
-
-
+@pytest.mark.slow
 def test_a_checkpoint_is_scored_told_of_and_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,7 +194,7 @@ def test_a_checkpoint_is_scored_told_of_and_exported(
     file = Path("released.pth")
     torch.save({"state_dict": {f"module.{name}": t for name, t in tensors.items()}}, file)
     check.main()
-    command(monkeypatch, imported, "released")
+    imported.main("released")
 
     with torch.inference_mode():
         logits, _ = published.authors(published.Named(tensors), images, torch.float32)
@@ -214,19 +212,19 @@ def test_a_checkpoint_is_scored_told_of_and_exported(
     row = pd.read_csv("reports/tables/imported.csv").iloc[0]
     assert (row["checkpoint"], row["layout"]) == ("released", "authors")
     assert (row["classes"], row["images"]) == (4, 2)
-    assert row["file"] == file_digest(file)[:12]
+    assert row["file"] == digest_file(file)[:12]
     assert row["miou"] == pytest.approx(100 * scores["miou"], abs=1e-3)
     assert pd.isna(row["published"])  # drawn scenes are not Cityscapes
-    page = Path("reports/README.md").read_text(encoding="utf-8")
-    assert "## Imported" in page
+    page = Path("reports/tables/imported.md").read_text(encoding="utf-8")
     assert "not comparable with published numbers" in page
+    assert "[imported](tables/imported.md)" in Path("reports/README.md").read_text(encoding="utf-8")
     assert pd.read_csv("reports/tables/ablation.csv")["n"].tolist() == [0, 0, 0]
 
     weights = Path("weights/embedded/released.safetensors")
-    command(monkeypatch, export, "authors", os.fspath(weights), "again.pth")
-    assert same(foreign.read_held(Path("again.pth")).content["state_dict"], tensors)
+    export.main("authors", weights, Path("again.pth"))
+    assert same(foreign.read_tensors(Path("again.pth")).content["state_dict"], tensors)
     with pytest.raises(InputError, match="allowed in the mmseg layout is only"):
-        command(monkeypatch, export, "mmseg", os.fspath(weights), "other.pth")
+        export.main("mmseg", weights, Path("other.pth"))
     for large in (file, weights, Path("again.pth")):
         large.unlink()
 
@@ -236,12 +234,12 @@ def test_a_checkpoint_that_does_not_fit_the_data_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     make_workplace(tmp_path, ["a", "b"], blobs(0))
-    held = foreign.Held({"model": random_tensors("authors")}, [])
-    monkeypatch.setattr(imported, "read_held", lambda _: held)
+    held = foreign.ForeignFile({"model": random_tensors("authors")}, [])
+    monkeypatch.setattr("pipeline.scoring.imported.read_tensors", lambda _: held)
     Path("released.pth").touch()
     check.main()
     with pytest.raises(InputError, match="trained for 4 classes; allowed are the 2 of cityscapes"):
-        command(monkeypatch, imported, "released")
+        imported.main("released")
     with pytest.raises(InputError, match="checkpoint is 'other'; allowed are released"):
-        command(monkeypatch, imported, "other")
+        imported.main("other")
     assert not Path("weights").exists()

@@ -20,7 +20,7 @@ def in_ascii(code: str) -> subprocess.CompletedProcess[str]:
 def test_the_report_is_made_in_an_ascii_locale(tmp_path: Path, reports: Path) -> None:
     root = shutil.copytree(reports.parent, tmp_path / "root", symlinks=True)
     (root / "reports/README.md").unlink()
-    code = "import locale, os; from pipeline import report; "
+    code = "import locale, os; from pipeline.stages import report; "
     done = in_ascii(f"{code}os.chdir({str(root)!r}); report.main(); print(locale.getencoding())")
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.endswith("ANSI_X3.4-1968\n")  # or the test shows nothing
@@ -30,7 +30,7 @@ def test_the_report_is_made_in_an_ascii_locale(tmp_path: Path, reports: Path) ->
 
 
 def test_a_letter_that_the_terminal_lacks_is_no_failure() -> None:
-    told = "from pipeline.common import cli\ndef stage():\n    print('m\\xb2 \\udce4')\n"
-    done = in_ascii(f"{told}    raise cli.InputError('\\u2020 is wrong')\ncli.run(stage)")
+    told = "from pipeline.engine import errors\ndef stage():\n    print('m\\xb2 \\udce4')\n"
+    done = in_ascii(f"{told}    raise errors.InputError('\\u2020 is wrong')\nerrors.run(stage)")
     assert (done.returncode, done.stdout) == (1, "m? ?\n"), done.stderr
     assert done.stderr == "error: ? is wrong\n"

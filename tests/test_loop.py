@@ -2,19 +2,22 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from pipeline.common.cli import InputError, RunFailed, Stopped
-from pipeline.inputs.loader import Batch
+from pipeline.data.samples.loader import Batch
+from pipeline.engine.errors import InputError, RunError, Stopped
+from pipeline.settings import records
 from pipeline.training import loop, run, stop, weights
 from pipeline.training.pace import Pace
 from pipeline.training.state import Training
+from tests.recorded import RECORD, START, changed
 from tests.test_steps import batch, make
 
 
@@ -25,16 +28,16 @@ class Source:
         self.asked: dict[str, Any] = {}
 
     def __call__(self, samples: Any, **asked: Any) -> Iterator[Batch]:
-        self.asked = asked | {"seed": samples.seed, "settings": samples.settings}
+        self.asked = asked | {"seed": samples.seed, "settings": samples.options}
         for i in range(asked["start"], asked["stop"]):
             whole = batch()
-            yield Batch(whole.images // (i + 1), whole.labels, whole.keys)
+            yield Batch(whole.images // (i + 1), whole.labels, whole.sample_ids)
 
 
 @pytest.fixture
 def source(monkeypatch: pytest.MonkeyPatch) -> Source:
     made = Source()
-    monkeypatch.setattr(loop, "batches", made)
+    monkeypatch.setattr(loop, "load_batches", made)
     monkeypatch.setattr(loop, "SAVE_SECONDS", 1000.0)
     monkeypatch.setattr(loop, "TRACK_FIRST", 1000.0)
     return made
@@ -47,13 +50,13 @@ def test_every_iteration_is_one_step_with_its_own_batch(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     by_hand = make(monkeypatch, tmp_path)
-    for i, own in enumerate(source(loop.Numbered(by_hand.store, None, 0), start=0, stop=8)):  # type: ignore[arg-type]
+    for i, own in enumerate(source(loop.NumberedSamples(by_hand.store, None, 0), start=0, stop=8)):  # type: ignore[arg-type]
         by_hand.step(i, own)
     made = make(monkeypatch, tmp_path)
     made.model.eval()
-    took = loop.fit(made, {})
+    took = loop.fit(made, START)
     assert made.losses.tolist() == by_hand.losses.tolist()
-    for ours, theirs in zip(made.bare.parameters(), by_hand.bare.parameters(), strict=True):
+    for ours, theirs in zip(made.module.parameters(), by_hand.module.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     assert source.asked == {
         "batch_size": 4,
@@ -65,11 +68,11 @@ def test_every_iteration_is_one_step_with_its_own_batch(
         "seed": 0,
         "settings": made.run.train.augment,
     }
-    assert took["iterations"] == 8
-    assert took["seconds"] > 0
-    assert took["saving_seconds"] == took["tracking_seconds"] == 0
-    assert took["peak_bytes"] >= 0
-    assert took["memory_by"]
+    assert took.iterations == 8
+    assert took.seconds > 0
+    assert took.saving_seconds == took.tracking_seconds == 0
+    assert took.peak_bytes >= 0
+    assert took.memory_by
     assert not made._state.exists()
     told = capsys.readouterr()
     assert f"loss {made.losses[-1]:.3f}" in told.out + told.err
@@ -89,7 +92,7 @@ def test_a_run_goes_on_where_it_was_saved(
 
     def broken(self: Training, at: int, own: Batch) -> None:
         if at == 5:
-            raise RunFailed("ended")
+            raise RunError("ended")
         step(self, at, own)
 
     monkeypatch.setattr(Training, "save", kept)
@@ -97,14 +100,14 @@ def test_a_run_goes_on_where_it_was_saved(
     first = make(monkeypatch, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(Training, "step", broken)
-        with pytest.raises(RunFailed, match="ended"):
+        with pytest.raises(RunError, match="ended"):
             loop.fit(first, {})
     assert saved == [1, 2, 3, 4, 5]
     again = make(monkeypatch, tmp_path)
     assert again.start == 5
     took = loop.fit(again, {})
-    assert took["iterations"] == 3
-    assert took["saving_seconds"] > 0
+    assert took.iterations == 3
+    assert took.saving_seconds > 0
     assert saved == [1, 2, 3, 4, 5, 6, 7]  # the end is written by `finish`
     assert again.losses.tolist() == whole.losses.tolist()
 
@@ -122,11 +125,33 @@ def test_sigterm_ends_a_run_with_its_state_saved(
 
     monkeypatch.setattr(Training, "step", stepped)
     with pytest.raises(Stopped, match=r"^baseline-0: stopped at iteration 3 of 8$"):
-        loop.fit(made, {})
+        loop.fit(made, START)
     assert signal.getsignal(signal.SIGTERM) is before
     assert make(monkeypatch, tmp_path).start == 3
-    with stop.on_sigterm() as asked:
-        assert asked.asked is False
+    with stop.catch_sigterm() as asked:
+        assert asked.is_requested is False
+
+
+def in_turn(send: Callable[[], object]) -> Thread:
+    """Send before the next iteration."""
+    thread = Thread(target=send)
+    thread.start()
+    thread.join()
+    return thread
+
+
+def test_a_store_that_does_not_answer_delays_no_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: Source
+) -> None:
+    answer, asked = Event(), []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loop, "TRACK_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "TRACK_FIRST", 0.0)
+    monkeypatch.setattr(loop, "send", lambda *_: asked.append(answer.wait(60)))
+    made = make(monkeypatch, tmp_path)
+    assert loop.fit(made, RECORD).iterations == 8
+    assert asked == []  # the first one still waits, and no other was begun
+    answer.set()
 
 
 def test_the_curve_so_far_is_sent_with_the_record(
@@ -136,12 +161,13 @@ def test_the_curve_so_far_is_sent_with_the_record(
     monkeypatch.setattr(loop, "TRACK_SECONDS", 0.0)
     monkeypatch.setattr(loop, "TRACK_FIRST", 0.0)
     monkeypatch.setattr(loop, "send", lambda record, curve: sent.append((record, curve)))
+    monkeypatch.setattr(loop, "send_beside", in_turn)
     made = make(monkeypatch, tmp_path)
-    took = loop.fit(made, {"fingerprint": "f"})
-    assert [record for record, _ in sent] == [{"fingerprint": "f"}] * 8
+    took = loop.fit(made, RECORD)
+    assert [record for record, _ in sent] == [RECORD] * 8
     assert [len(curve) for _, curve in sent] == list(range(1, 9))
     assert sent[-1][1] == made.curve(8)
-    assert took["tracking_seconds"] >= 0
+    assert took.tracking_seconds >= 0
 
 
 def test_a_lack_of_memory_names_what_to_lower(
@@ -157,13 +183,13 @@ def test_a_lack_of_memory_names_what_to_lower(
         (1, 1, ""),
     ):
         made = make(monkeypatch, tmp_path, micro_batch=micro_batch)
-        with pytest.raises(RunFailed) as told:
-            loop.fit(made, {})
+        with pytest.raises(RunError) as told:
+            loop.fit(made, START)
         assert str(told.value) == (
             f"baseline-0 ran out of memory on cpu with {at_once} samples of 128x256 at once; "
             f"lower {less}train.augment.crop"
         )
-        assert told.value.at == 1
+        assert told.value.iteration == 1
 
 
 def test_what_is_due_first_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,44 +199,43 @@ def test_what_is_due_first_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
     def due(pace: Pace, *times: float) -> list[bool]:
         answers = []
         for clock[0] in times:
-            answers.append(pace.due())
+            answers.append(pace.is_due())
         return answers
 
     pace = Pace(20.0, 10, first=5.0)
     assert due(pace, 104.9, 105.0) == [False, True]
-    with pace.timed():
+    with pace.count_time():
         clock[0] = 108.0  # took 3 s, and one more would: 10 x 6 s after 100 s
-    assert pace.spent == 3.0
+    assert pace.seconds_spent == 3.0
     assert due(pace, 127.9, 159.9, 160.0) == [False, False, True]
     quick = Pace(20.0, 10)
     assert due(quick, 179.9, 180.0) == [False, True]
-    with quick.timed():
+    with quick.count_time():
         pass
     assert due(quick, 199.9, 200.0) == [False, True]
     always = Pace(0.0, 10)
-    assert always.due()
-    with always.timed():
+    assert always.is_due()
+    with always.count_time():
         clock[0] = 300.0
-    assert always.due()
+    assert always.is_due()
 
 
 def test_the_end_of_a_run_writes_its_files_and_drops_its_state(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: Source
 ) -> None:
-    from pipeline.common import checkpoint
-    from pipeline.common.files import file_digest, read_json
+    from pipeline.engine import checkpoint
+    from pipeline.engine.files import digest_file
 
     made = make(monkeypatch, tmp_path)
-    loop.fit(made, {})
+    speed = loop.fit(made, START)
     made.save(8)
-    made.finish({"speed": 1})
-    assert read_json(made.paths.record) == {
-        "speed": 1,
-        "weights_sha256": file_digest(made.paths.weights),
-    }
+    made.finish(START, speed)
+    assert records.read(records.RunRecord, made.paths.record) == changed(
+        RECORD, {"speed": speed, "weights_sha256": digest_file(made.paths.weights)}
+    )
     tensors, about = checkpoint.load(made.paths.weights)
     assert about == {"network": made.run.network, "classes": ["a", "b", "c"], "dataset": "x"}
-    for name, tensor in made.bare.state_dict().items():
+    for name, tensor in made.module.state_dict().items():
         assert torch.equal(tensors[name], tensor)
     lines = made.paths.curve.read_bytes().split(b"\n")
     assert lines[0] == b"iteration,lr,loss"
@@ -252,7 +277,7 @@ def test_imagenet_weights_go_to_the_backbone(
     make(monkeypatch, tmp_path)
     assert asked == []  # the small backbone starts from nothing
     made = make(monkeypatch, tmp_path, network={"weights": "imagenet"})
-    assert [(b is made.bare.backbone, *words) for b, *words in asked] == [
+    assert [(b is made.module.backbone, *words) for b, *words in asked] == [
         (True, "small", "imagenet")
     ]
 

@@ -14,11 +14,11 @@ import pytest
 from dvc.dvcfile import Lockfile
 from dvc.utils.serialize import load_yaml
 
-from pipeline.common.provenance import code_version
-from pipeline.mend import HELD, is_whole_lock, is_whole_rwlock
+from pipeline.engine.mend import HELD, is_whole_lock, is_whole_rwlock
+from pipeline.engine.provenance import read_code_version
 from tests.conftest import ROOT, Clone
 
-WHOLE = "schema: '2.0'\nstages:\n  check:\n    cmd: python -m pipeline.check\n"
+WHOLE = "schema: '2.0'\nstages:\n  check:\n    cmd: python -m pipeline check\n"
 CUT = WHOLE[:-30]
 
 
@@ -55,7 +55,7 @@ def repository(tmp_path: Path) -> Clone:
     clone.run("git", "init", "--quiet")
     clone.run("dvc", "init", "--quiet")
     (tmp_path / "dvc.yaml").write_text(
-        "stages:\n  check:\n    cmd: python -m pipeline.check\n", encoding="utf-8"
+        "stages:\n  check:\n    cmd: python -m pipeline check\n", encoding="utf-8"
     )
     (tmp_path / "dvc.lock").write_text(WHOLE, encoding="utf-8")
     clone.commit()
@@ -63,16 +63,18 @@ def repository(tmp_path: Path) -> Clone:
     return clone
 
 
-def test_plain_dvc_goes_on_with_the_committed_lock(repository: Clone) -> None:
+@pytest.mark.slow
+def test_mend_takes_the_committed_lock_and_dvc_goes_on(repository: Clone) -> None:
     lock = repository.path / "dvc.lock"
-    refused = repository.run("python", "-m", "dvc", "status", ok=False)
+    refused = repository.run("dvc", "status", ok=False)
     assert "dvc.lock' validation failed" in refused
     (repository.path / ".dvc/tmp/rwlock").write_text('{"read": {"x"', encoding="utf-8")
-    told = repository.run("sh", str(ROOT / ".dvc/dvc.sh"), "status")
+    told = repository.run("python", "-m", "pipeline", "mend")
     assert "dvc.lock was cut off by a kill" in told
     assert lock.read_text(encoding="utf-8") == WHOLE
-    assert is_whole_rwlock((repository.path / ".dvc/tmp/rwlock").read_text(encoding="utf-8"))
-    assert "cut off" not in repository.run("sh", str(ROOT / ".dvc/dvc.sh"), "status")
+    assert not (repository.path / ".dvc/tmp/rwlock").exists()  # DVC makes it again
+    repository.run("dvc", "status")
+    assert "cut off" not in repository.run("python", "-m", "pipeline", "mend")
 
 
 def programs(folder: Path, **scripts: str) -> str:
@@ -100,61 +102,48 @@ def bare(repository: Clone, folder: str, *command: str) -> subprocess.CompletedP
 ANOTHER = f'exec "{sys.executable}" -I -S "$@"'  # without the environment's packages
 
 
-def test_dvc_runs_the_environments_python_that_is_not_active(repository: Clone) -> None:
-    venv, stage = repository.path / ".venv/bin", repository.path / "dvc.yaml"
-    programs(venv, python=f'exec "{sys.executable}" "$@"')
-    (venv / "dvc").write_bytes((ROOT / ".dvc/dvc.sh").read_bytes())
-    (venv / "dvc").chmod(0o755)
-    (repository.path / "elsewhere").symlink_to(venv / "dvc")  # as people put it into ~/bin
-    (repository.path / "dvc.lock").write_text(WHOLE, encoding="utf-8")
-    which = "import psutil, os; print('it is', os.environ['PATH'].split(':')[0])"
-    stage.write_text(f'stages:\n  check:\n    cmd: python -c "{which}"\n', encoding="utf-8")
-    another = programs(repository.path / "other", python=ANOTHER)
-    for command in (".venv/bin/dvc", str(venv / "dvc"), "./elsewhere"):
-        done = bare(repository, another, command, "repro", "--force", "check")
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert f"it is {venv}" in done.stdout
-        assert "mend" not in done.stderr  # which ran with the same Python
-
-
+@pytest.mark.slow
 def test_a_stage_leaves_a_python_without_packages(repository: Clone) -> None:
     """As where DVC is started by `python -m dvc` and finds another Python in PATH."""
     another = programs(repository.path / "other", python=f'exec "{sys.executable}" -S "$@"')
     (repository.path / "pipeline").unlink()
     shutil.copytree(ROOT / "pipeline", repository.path / "pipeline")
     (repository.path / "dvc.lock").write_text(WHOLE, encoding="utf-8")
-    done = bare(repository, another, "python", "-m", "pipeline.mend")
+    done = bare(repository, another, "python", "-m", "pipeline", "mend")
     assert done.returncode == 1
     assert "lacks the package dvc; run `make setup`" in done.stderr
     assert "Traceback" not in done.stderr
     programs(repository.path / ".venv/bin", python=f'exec "{another}/python" "$@"')
-    done = bare(repository, another, "python", "-m", "pipeline.mend")
+    done = bare(repository, another, "python", "-m", "pipeline", "mend")
     assert done.returncode == 1  # not for ever
     assert "lacks the package dvc" in done.stderr
     programs(repository.path / ".venv/bin", python=f'echo took it; exec "{sys.executable}" "$@"')
-    done = bare(repository, another, "python", "-m", "pipeline.mend")
+    done = bare(repository, another, "python", "-m", "pipeline", "mend")
     assert (done.returncode, done.stdout) == (0, "took it\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_without_a_committed_lock_there_is_none(repository: Clone) -> None:
     repository.run("git", "rm", "--quiet", "--cached", "dvc.lock")
     repository.run("git", "commit", "--quiet", "--message", "without")
-    repository.run("python", "-m", "pipeline.mend")
+    repository.run("python", "-m", "pipeline", "mend")
     assert not (repository.path / "dvc.lock").exists()
 
 
+@pytest.mark.slow
 def test_what_dvc_is_writing_and_what_git_left_is_not_touched(repository: Clone) -> None:
     lock = repository.path / "dvc.lock"
     with (repository.path / HELD).open("a", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        repository.run("python", "-m", "pipeline.mend")
+        repository.run("python", "-m", "pipeline", "mend")
         assert lock.read_text(encoding="utf-8") == CUT
     conflict = WHOLE + "<<<<<<< ours\n  a:\n=======\n  b:\n>>>>>>> theirs\n"
     lock.write_text(conflict, encoding="utf-8")
-    repository.run("python", "-m", "pipeline.mend")
+    repository.run("python", "-m", "pipeline", "mend")
     assert lock.read_text(encoding="utf-8") == conflict
 
 
+@pytest.mark.slow
 def test_a_source_archive_without_git_runs(tmp_path: Path) -> None:
     """And goes on where it becomes a repository; settings of the user's own stay."""
     archive = subprocess.run(
@@ -177,16 +166,16 @@ def test_a_source_archive_without_git_runs(tmp_path: Path) -> None:
         )
         return done.stdout + done.stderr
 
-    run("sh", ".dvc/dvc.sh", "status", "check")
+    run(sys.executable, "-m", "pipeline", "mend")
     assert "no_scm = true" in config.read_text(encoding="utf-8")
-    assert "Running stage 'check'" in run("sh", ".dvc/dvc.sh", "repro", "-f", "check")
-    script = "from pipeline.common.provenance import *; print(code_version())"
+    run(sys.executable, "-m", "dvc", "status", "check")
+    script = "from pipeline.engine.provenance import *; print(read_code_version())"
     assert "'commit': None" in run(sys.executable, "-c", script)
     run("git", "init", "--quiet")
-    run(sys.executable, "-m", "pipeline.mend")
+    run(sys.executable, "-m", "pipeline", "mend")
     assert not config.exists()
     config.write_text("[core]\n    remote = mine\n", encoding="utf-8")
-    run(sys.executable, "-m", "pipeline.mend")
+    run(sys.executable, "-m", "pipeline", "mend")
     assert "mine" in config.read_text(encoding="utf-8")
 
 
@@ -198,5 +187,5 @@ def test_the_commit_of_a_clone_of_another_user_is_known(
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "true")  # of git's own tests
     bare = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, encoding="utf-8")
     assert "dubious ownership" in bare.stderr
-    assert len(code_version()["commit"]) == 40
-    assert code_version()["dirty"] is False
+    assert len(read_code_version()["commit"]) == 40
+    assert read_code_version()["dirty"] is False

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from ann import confusion_matrix, scores
-from pipeline.datasets import DATASETS
+from pipeline.commands.submit import list_label_values
+from pipeline.data.formats import DATASETS
 from pipeline.scoring.categories import categories
 from pipeline.scoring.results import BACKGROUND, count, protocol_scores
-from pipeline.submit import label_values
 
 CITYSCAPES = DATASETS["cityscapes"]
 
@@ -64,7 +64,7 @@ def test_equal_to_the_official_cityscapes_evaluation(
     official = import_module("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
 
     rng = np.random.default_rng(0)
-    ids = label_values(CITYSCAPES)
+    ids = list_label_values(CITYSCAPES)
     files: tuple[list[str], list[str]] = ([], [])
     total = np.zeros((19, 19), np.int64)
     for i in range(3):
@@ -88,9 +88,9 @@ def test_equal_to_the_official_cityscapes_evaluation(
     assert ours.classes_present == 18
     classes = list(CITYSCAPES.classes)
     told = protocol_scores(total, classes, categories(classes))
-    assert told["miou"] == theirs["averageScoreClasses"]
-    assert told["category_miou"] == theirs["averageScoreCategories"]
-    for kind, ious in (("class", told["class_iou"]), ("category", told["category_iou"])):
+    assert told.miou == theirs["averageScoreClasses"]
+    assert told.category_miou == theirs["averageScoreCategories"]
+    for kind, ious in (("class", told.class_iou), ("category", told.category_iou)):
         official_ious = {
             name: None if np.isnan(iou) else iou
             for name, iou in theirs[f"{kind}Scores"].items()
@@ -109,13 +109,12 @@ def test_background_counts_in_its_own_mean_only() -> None:
     counts = count(labels, predicted, 2, background=True)
     assert counts.tolist() == [[2, 1, 0], [0, 2, 0], [2, 1, 0]]
     told = protocol_scores(counts, classes, None)
-    assert told["class_iou"] == {"a": 2 / 3, "b": 2 / 3}
-    assert told["miou"] == pytest.approx(2 / 3)
-    assert told["pixel_accuracy"] == 4 / 5
-    assert told["miou_with_background"] == pytest.approx((2 / 5 + 2 / 4 + 0) / 3)
+    assert told.class_iou == {"a": 2 / 3, "b": 2 / 3}
+    assert told.miou == pytest.approx(2 / 3)
+    assert told.pixel_accuracy == 4 / 5
+    assert told.miou_with_background == pytest.approx((2 / 5 + 2 / 4 + 0) / 3)
     plain = count(labels[labels != BACKGROUND], predicted[labels != BACKGROUND], 2, False)
     without = protocol_scores(plain, classes, None)
-    assert "miou_with_background" not in without
-    assert {k: told[k] for k in without if k != "confusion"} == {
-        k: without[k] for k in without if k != "confusion"
-    }
+    assert without.miou_with_background is None
+    apart = {"confusion", "miou_with_background"}
+    assert told.model_dump(exclude=apart) == without.model_dump(exclude=apart)

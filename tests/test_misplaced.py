@@ -11,8 +11,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline.datasets import DATASETS
-from pipeline.prepare import prepare
+from pipeline.data.formats import DATASETS
+from pipeline.stages.prepare import prepare
 from tests.conftest import ROOT, Clone
 from tests.test_datasets import make, refusal
 from tests.trees import camvid
@@ -142,6 +142,7 @@ def test_names_that_are_no_utf8_are_refused_in_the_dataset_and_spared_beside_it(
     assert told.startswith("1 names in train")
 
 
+@pytest.mark.slow
 def test_leftovers_in_the_repository_cost_dvc_nothing(tmp_path: Path) -> None:
     repository = Clone(tmp_path)
     dvc = (sys.executable, "-m", "dvc")

@@ -132,8 +132,8 @@ def test_layers_of_other_kinds_are_called() -> None:
     """An adapter, a grouped convolution, one without bias, another sampler, a hooked `fuse`."""
 
     class Centre(Sampler):
-        def forward(self, given: Any, keys: Tensor | None = None) -> list[Tensor]:
-            return [2 * x for x in super().forward(given, keys)]
+        def forward(self, given: Any, sample_ids: Tensor | None = None) -> list[Tensor]:
+            return [2 * x for x in super().forward(given, sample_ids)]
 
     def adapt(block: NonLocalBlock, part: str) -> None:
         parent, _, name = part.rpartition(".")
@@ -262,6 +262,7 @@ def _clean_compiler() -> Iterator[None]:
     torch.compiler.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("form", ["fast", "plain"])
 def test_an_exported_network_computes_the_same(form: str) -> None:
@@ -273,6 +274,7 @@ def test_an_exported_network_computes_the_same(form: str) -> None:
     torch.testing.assert_close(traced, net(other)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
 def test_the_batch_of_an_export_may_vary() -> None:
     net = network().eval()
@@ -284,6 +286,7 @@ def test_the_batch_of_an_export_may_vary() -> None:
     torch.testing.assert_close(traced(IMAGES[:1])[0], net(IMAGES[:1])[0])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of both exporters, about themselves
 @pytest.mark.parametrize("dynamo", [True, False])
 @pytest.mark.parametrize("form", ["fast", "plain"])
@@ -300,7 +303,7 @@ def test_an_onnx_file_computes_the_same(form: str, dynamo: bool, tmp_path: Path)
 
 
 def trained(net: SegmentationNetwork) -> dict[str, Tensor]:
-    """The state after two steps; `keys` decide the random methods."""
+    """The state after two steps; `sample_ids` decide the random methods."""
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     labels = torch.randint(0, 5, (2, 64, 104), generator=torch.manual_seed(5))
     for step in range(2):
@@ -310,6 +313,7 @@ def trained(net: SegmentationNetwork) -> dict[str, Tensor]:
     return net.state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_clean_compiler")
 @pytest.mark.parametrize(
     "trace",
@@ -345,6 +349,7 @@ def _fake(net: SegmentationNetwork) -> None:
         assert logits.shape == aux.shape == (2, 5, 8, 13)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_clean_compiler")
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("kind", ["apnb", "afnb"])
@@ -356,6 +361,7 @@ def test_a_compiled_block_computes_the_same(kind: str, layout: torch.memory_form
     torch.testing.assert_close(outcome(compiled, inputs), expected, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_clean_compiler")
 @pytest.mark.skipif(not shutil.which("c++"), reason="TorchInductor needs a C++ compiler")
 def test_inductor_computes_the_same_with_random_positions_and_dropout() -> None:
@@ -365,12 +371,13 @@ def test_inductor_computes_the_same_with_random_positions_and_dropout() -> None:
         sampler = Sampler("pyramid_random", [1, 3])
         block = NonLocalBlock(C, key_channels=8, value_channels=8, sampler=sampler, dropout=0.25)
         x = maps()[0].float().requires_grad_()
-        y = wrapped(block)(x, keys=torch.tensor([5, -(2**62)]))
+        y = wrapped(block)(x, sample_ids=torch.tensor([5, -(2**62)]))
         y.square().sum().backward()
         found.append([y, x.grad, *(p.grad for p in block.parameters())])
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_clean_compiler")
 @pytest.mark.filterwarnings("ignore:NonLocalBlock computes the plain form")
 def test_a_compiled_block_sees_a_pruned_layer() -> None:

@@ -15,11 +15,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import figures, pictures, report
-from pipeline.plotting.accuracy import apart, family
-from pipeline.reporting import html
-from pipeline.reporting.figures import WORDS
+from pipeline.data.formats.base import Sample
+from pipeline.reporting.columns import Column, Number, Table
+from pipeline.reporting.figures.accuracy import name_family, spread_values
+from pipeline.reporting.figures.gallery import WORDS
+from pipeline.reporting.page import html
+from pipeline.reporting.pictures import drawing
 from pipeline.reporting.sections import Section
+from pipeline.settings import params
+from pipeline.stages import figures, pictures, report
 from tests import reporting
 from tests.test_report import SETTINGS
 
@@ -63,15 +67,32 @@ def test_the_page_is_one_file_with_every_figure_and_picture(reports: Path) -> No
     assert len(images) == sum(map(len, WORDS.values())) + 15 + (1 + 5 + 5) + 1
     size = sum(file.stat().st_size for file in reports.glob("pictures/*"))
     assert size < 1.5e6
-    page = (reports / "README.md").read_text(encoding="utf-8")
-    for picture in re.findall(r"\]\(((?:figures|pictures)/[^)]*)\)", page):
-        assert (reports / picture).exists()
 
 
-def test_text_and_cells_are_told_literally() -> None:
+def test_the_summary_is_short_and_its_links_lead_somewhere(reports: Path) -> None:
+    text = (reports / "README.md").read_text(encoding="utf-8")
+    assert len(text.split()) < 900
+    assert len(text.splitlines()) < 100
+    links = re.findall(r"\]\(([^)#]*)[^)]*\)", text)
+    assert {"index.html", "tables/ablation.md", "figures/", "results.jsonl"} <= set(links)
+    assert [link for link in links if not (reports / link).exists()] == ["plan.md"]  # not made here
+    claims = json.loads((reports / "metrics.json").read_text(encoding="utf-8"))["ablation"]
+    counts = [claims[key] for key in ("reproduced", "within_noise", "not_reproduced")]
+    (row,) = re.findall(r"\| ablation +\|(.*)\|", text)
+    assert list(map(int, row.split("|")))[1:4] == counts
+    frame = pd.read_csv(reports / "tables/ablation.csv").set_index("variant")
+    for name, miou, sd, n in frame[["miou", "sd", "n"]].itertuples():
+        (row,) = re.findall(rf"\| {name} +\|(.*)\| +[a-z ]+\|", text.split("## Sampling")[0])
+        cells = [cell.strip() for cell in row.split("|")]
+        assert cells[1:4] == [f"{miou:.1f}", f"{sd:.1f}", str(n)]
+        assert cells[4] == f"{frame.loc[name, 'published']:.1f}†"
+
+
+def test_text_and_cells_are_shown_literally() -> None:
     frame = pd.DataFrame({"row": ["a_b_c", "<b>"], "mIoU": ["45.0 ± 0.5", ""], "x": ["`k`", "no"]})
-    section = Section("one", "<One>", intro="1 < 2 & *so* <i>on</i>", table=frame)
-    text = html.page([Section("results", "Results", 1), section], Path())
+    table = Table(frame, (Column("row"), Number("mIoU"), Column("x")))
+    section = Section("one", "<One>", intro="1 < 2 & *so* <i>on</i>", table=table)
+    text = html.render_page([Section("results", "Results", 1), section], Path())
     assert "&lt;One&gt;" in text
     assert "1 &lt; 2 &amp; <em>so</em> &lt;i&gt;on" in text
     assert '<th scope="row">a_b_c</th>' in text
@@ -80,8 +101,9 @@ def test_text_and_cells_are_told_literally() -> None:
     assert "<td><code>k</code></td>" in text
 
 
+@pytest.mark.slow
 def test_a_report_of_nothing_says_what_is_missing_and_how_to_make_it(tmp_path: Path) -> None:
-    root = reporting.prepared(tmp_path / "root")
+    root = reporting.prepare_root(tmp_path / "root")
     shutil.rmtree(root / "reports/efficiency")
     for name in ("networks.json", "curves.csv"):
         (root / "reports" / name).unlink()
@@ -104,7 +126,7 @@ def test_a_report_of_nothing_says_what_is_missing_and_how_to_make_it(tmp_path: P
         report.main()
         text = (root / "reports/index.html").read_text(encoding="utf-8")
         assert "Left out: baseline-0 is not trained: <code>dvc repro evaluate@baseline-0" in text
-        assert text.count("Not drawn yet") == sum(map(len, WORDS.values()))
+        assert text.count("Not drawn, because") == sum(map(len, WORDS.values()))
 
 
 def test_what_was_made_of_other_results_is_not_shown(reports: Path, tmp_path: Path) -> None:
@@ -124,8 +146,9 @@ def test_what_was_made_of_other_results_is_not_shown(reports: Path, tmp_path: Pa
     assert "<img" not in text
 
 
+@pytest.mark.slow
 def test_pictures_are_chosen_by_the_rule_and_the_same_again(tmp_path: Path) -> None:
-    root = reporting.prepared(tmp_path / "root")
+    root = reporting.prepare_root(tmp_path / "root")
     reporting.add_weights(root, ("baseline", "ann", "apnb"))
     with contextlib.chdir(root):
         pictures.main()
@@ -141,8 +164,8 @@ def test_pictures_are_chosen_by_the_rule_and_the_same_again(tmp_path: Path) -> N
         missing = [sentence.split()[0] for sentence in about["missing"]]
         assert missing == ["nb-0", "afnb-0", "there"]  # and no contact sheet
         # What is drawn is what evaluation counts: the share of right pixels of the median image.
-        gallery = pictures.gallery(pictures.params.load())
-        order = pictures.ranked(gallery, gallery.network("ann"))
+        source = drawing.open_source(params.load())
+        order = drawing.rank_images(source, source.load_network("ann"))
         assert [order[-1][0], order[(len(order) - 1) // 2][0], order[0][0]] == mious
 
 
@@ -150,21 +173,23 @@ def test_the_point_lies_in_what_only_the_full_network_has_right() -> None:
     label = np.zeros((20, 30), np.uint8)
     label[4:7, 8:28] = 1  # the largest
     label[12:17, 2:7] = 1  # not as large, but wider at its narrowest
-    sample = pictures.Sample(np.zeros((20, 30, 3), np.uint8), label)
+    sample = Sample(np.zeros((20, 30, 3), np.uint8), label)
     wrong = np.zeros_like(label)
-    assert pictures.decided(sample, wrong, label) == ((5 + 0.5) / 20, (9 + 0.5) / 30)
-    assert pictures.decided(sample, label, label) == (0.5, 0.5)
+    assert drawing.choose_point(sample, wrong, label) == ((5 + 0.5) / 20, (9 + 0.5) / 30)
+    assert drawing.choose_point(sample, label, label) == (0.5, 0.5)
 
 
-def test_names_are_moved_apart_by_as_little_as_it_takes() -> None:
-    assert apart(np.array([1.0, 5.0, 9.0]), 1.0).tolist() == [1, 5, 9]
-    assert apart(np.array([5.0, 5.0, 0.0]), 2.0).tolist() == [4, 6, 0]
-    assert np.allclose(apart(np.array([3.0, 1.0, 2.0, 9.0]), 2.0), [4, 0, 2, 9])
+def test_names_are_moved_by_as_little_as_it_takes() -> None:
+    assert spread_values(np.array([1.0, 5.0, 9.0]), 1.0).tolist() == [1, 5, 9]
+    assert spread_values(np.array([5.0, 5.0, 0.0]), 2.0).tolist() == [4, 6, 0]
+    assert np.allclose(spread_values(np.array([3.0, 1.0, 2.0, 9.0]), 2.0), [4, 0, 2, 9])
 
 
 def test_families_are_by_what_a_block_attends_to() -> None:
-    told = {name: family(SETTINGS, name) for name in ("common", "fnb_nb", "afnb", "ann", "nb")}
-    assert told == {
+    families = {
+        name: name_family(SETTINGS, name) for name in ("common", "fnb_nb", "afnb", "ann", "nb")
+    }
+    assert families == {
         "common": "no non-local block",
         "nb": "every position (NB, FNB)",
         "fnb_nb": "every position (NB, FNB)",

@@ -9,12 +9,13 @@ import pytest
 from pydantic import ValidationError
 
 import ann
-from pipeline.common import contexts, params, yaml_file
-from pipeline.common.cli import InputError
-from pipeline.datasets import DATASETS
+from pipeline.data.formats import DATASETS
+from pipeline.engine import yaml_file
+from pipeline.engine.errors import InputError
+from pipeline.settings import inputs, params, schema
 
 ROOT = Path(__file__).parents[1]
-GOOD = yaml_file.read(ROOT / "params.yaml")
+GOOD = yaml_file.read_yaml(ROOT / "params.yaml")
 TRAIN = "profiles.embedded.train"
 CONTEXTS = "profiles.embedded.network.contexts"
 EVALUATE = "profiles.camvid.evaluate"
@@ -31,10 +32,10 @@ def changed(key: str, value: Any) -> dict[str, Any]:
     return settings
 
 
-def load(settings: Any, tmp_path: Path) -> params.Params:
+def load(settings: Any, tmp_path: Path) -> schema.Params:
     file = tmp_path / "params.yaml"
     if not isinstance(settings, str):
-        return params.checked(settings, file)
+        return params.check(settings, file)
     file.write_text(settings, encoding="utf-8")
     return params.load(file)
 
@@ -42,7 +43,7 @@ def load(settings: Any, tmp_path: Path) -> params.Params:
 @pytest.mark.parametrize("profile", list(GOOD["profiles"]))
 def test_every_shipped_profile_is_valid(profile: str, tmp_path: Path) -> None:
     settings = load(changed("profile", profile), tmp_path)
-    assert settings.network("ann")["fusion"] == "afnb"
+    assert settings.resolve_network("ann")["fusion"] == "afnb"
 
 
 @pytest.mark.parametrize(
@@ -156,21 +157,20 @@ def test_files_that_hold_no_settings(text: str, sentence: str, tmp_path: Path) -
 def test_every_value_of_a_variant_replaces_the_profiles(tmp_path: Path) -> None:
     own = {"fusion": "none", "context": "nb", "backbone": "resnet18", "channels": 7}
     settings = load(changed("variants.nb", own), tmp_path)
-    network = settings.network("nb")
+    network = settings.resolve_network("nb")
     assert {name: network[name] for name in own} == own
     assert network["key_channels"] == settings.active.network.key_channels
 
 
-def test_the_command_words_are_checked(tmp_path: Path) -> None:
+def test_a_run_is_one_of_the_file(tmp_path: Path) -> None:
     settings = load(GOOD, tmp_path)
-    assert params.variant_and_seed(settings, "nb", "2") == ("nb", 2)
-    for words, sentence in (
-        (("apn", "0"), "variant is 'apn'; allowed are baseline, nb"),
-        (("apnb", "9"), "seed is '9'; allowed are 0, 1, 2"),
-        (("apnb", "x"), "seed is 'x'"),
+    params.require_run(settings, "nb", 2)
+    for variant, seed, sentence in (
+        ("apn", 0, "variant is 'apn'; allowed are baseline, nb"),
+        ("apnb", 9, "seed is 9; allowed are 0, 1, 2"),
     ):
         with pytest.raises(InputError, match=sentence):
-            params.variant_and_seed(settings, *words)
+            params.require_run(settings, variant, seed)
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
@@ -195,22 +195,18 @@ def other(value: Any) -> list[Any]:
 
 def test_a_training_uses_exactly_the_values_that_its_stage_depends_on() -> None:
     """Every leaf of params.yaml is changed in turn; the run changes if and only if DVC sees it."""
-    stage = yaml_file.read(ROOT / "dvc.yaml")["stages"]["train"]
-    names = {"${item.variant}": "apnb", "${profile}": "embedded"}
-    declared = []
-    for key in stage["params"]:
-        for template, name in names.items():
-            key = key.replace(template, name)
-        declared.append(tuple(key.split(".")))
-    assert "data/settings/train.json" in stage["deps"]
+    stage = yaml_file.read_yaml(ROOT / "dvc.yaml")["stages"]["train"]
+    assert "data/inputs/train/${item.variant}.json" in stage["deps"]
 
-    def common(raw: dict[str, Any]) -> Any:
-        """What stands in that file."""
-        return params.by_stage(params.Params.model_validate(raw))["train"]
+    def seen(raw: dict[str, Any]) -> Any:
+        """What that file says of the values."""
+        return inputs.of_run(schema.Params.model_validate(raw), "train", "apnb", {"a": "b"})[
+            "values"
+        ]
 
     def used(raw: dict[str, Any]) -> Any:
-        settings = params.Params.model_validate(raw)
-        return settings.network("apnb"), settings.active.train
+        settings = schema.Params.model_validate(raw)
+        return settings.resolve_network("apnb"), settings.active.train
 
     expected, changes = used(GOOD), {True: 0, False: 0}
     for path, value in leaves(GOOD):
@@ -226,8 +222,7 @@ def test_a_training_uses_exactly_the_values_that_its_stage_depends_on() -> None:
                 result = used(raw)
             except ValidationError:
                 continue
-            depends = any(path[: len(prefix)] == prefix for prefix in declared)
-            depends = depends or common(raw) != common(GOOD)
+            depends = seen(raw) != seen(GOOD)
             assert (result != expected) == depends, path
             changes[depends] += 1
             break
@@ -237,18 +232,18 @@ def test_a_training_uses_exactly_the_values_that_its_stage_depends_on() -> None:
 
 def test_the_schema_names_what_the_library_has() -> None:
     """The schema repeats the names, for importing the library takes seconds."""
-    assert contexts.PAPERS == ann.CONTEXTS
+    assert schema.PAPER_CONTEXTS == ann.CONTEXTS
     for literal, names in (
-        (params.Backbone, ann.BACKBONES),
-        (params.Fusion, ann.FUSIONS),
-        (params.Sampling, ann.SAMPLINGS),
-        (params.Stem, ann.STEMS),
-        (params.Pixels, tuple(ann.PIXELS)),
-        (params.Layout, ann.LAYOUTS),
+        (schema.Backbone, ann.BACKBONES),
+        (schema.Fusion, ann.FUSIONS),
+        (schema.Sampling, ann.SAMPLINGS),
+        (schema.Stem, ann.STEMS),
+        (schema.Pixels, tuple(ann.PIXELS)),
+        (schema.Layout, ann.LAYOUTS),
     ):
         assert get_args(literal) == names
-    assert get_args(params.Profile.model_fields["dataset"].annotation) == tuple(DATASETS)
-    fields = params.Options.model_fields
+    assert get_args(schema.Profile.model_fields["dataset"].annotation) == tuple(DATASETS)
+    fields = schema.Options.model_fields
     assert get_args(fields["normalization"].annotation) == ann.NORMALIZATIONS
     assert get_args(fields["output"].annotation) == ann.OUTPUTS
     assert get_args(fields["form"].annotation) == ann.FORMS

@@ -7,26 +7,19 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from shutil import copytree, ignore_patterns
+from shutil import copytree
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.collect import thinned
-from pipeline.common import yaml_file
-from tests.conftest import ROOT, VARIANTS, Clone, stages_start_warm
+from pipeline.engine import yaml_file
+from pipeline.stages.collect import thin_curve
+from tests.conftest import ROOT, VARIANTS, Clone
 from tests.trees import camvid
-
-
-@pytest.fixture(scope="module", autouse=True)
-def start_warm(clone: Clone) -> Iterator[None]:
-    with stages_start_warm(clone):
-        yield
 
 
 def stages_run(told: str) -> set[str]:
@@ -35,7 +28,7 @@ def stages_run(told: str) -> set[str]:
 
 def test_every_variant_and_seed_is_a_stage() -> None:
     """A list of dictionaries in the matrix would give the stages names that say nothing."""
-    settings = yaml_file.read(ROOT / "params.yaml")
+    settings = yaml_file.read_yaml(ROOT / "params.yaml")
     told = Clone(ROOT).run("dvc", "stage", "list", "--name-only").split()
     runs = [f"{v}-{s}" for v in settings["variants"] for s in settings["seeds"]]
     expected = ["check", "plan", "scene", "prepare", "contact_sheet", "track", "collect", "report"]
@@ -45,8 +38,11 @@ def test_every_variant_and_seed_is_a_stage() -> None:
 
 
 def test_one_command_makes_everything(clone: Clone) -> None:
-    told = clone.run("python", "-m", "pipeline", "--jobs", "2")
+    told = clone.run("python", "-m", "pipeline", "repro", "--jobs", "2")
+    assert told.startswith("# Plan: profile `embedded`")
+    assert "3 of 3 runs are to be trained" in told
     assert "the report is reports/index.html" in told
+    assert "INFO" not in told  # no library's log lines
     table = pd.read_csv(clone.path / "reports/tables/ablation.csv")
     assert table["variant"].tolist() == list(VARIANTS)
     assert table["n"].tolist() == [1] * 3
@@ -96,18 +92,28 @@ def test_one_command_makes_everything(clone: Clone) -> None:
 def test_what_git_keeps_renders_the_reports_without_data_or_weights(
     clone: Clone, tmp_path: Path
 ) -> None:
-    left_out = ignore_patterns("data", "runs", "weights", "cache", "mlflow.db*")
-    bare = Clone(copytree(clone.path, tmp_path / "bare", ignore=left_out))
+    left_out = {"data", "runs", "weights", "mlflow.db"}
+    bare = Clone(
+        copytree(
+            clone.path,
+            tmp_path / "bare",
+            ignore=lambda folder, names: left_out if folder == str(clone.path) else {"cache"},
+        )
+    )
     before = {f: f.read_bytes() for f in bare.path.rglob("reports/**/*") if f.is_file()}
-    (bare.path / "pipeline/reporting/__init__.py").write_text('"""Changed."""\n', encoding="utf-8")
+    code = bare.path / "pipeline/reporting/page/html.py"
+    code.write_text(f"{code.read_text(encoding='utf-8')}\nMORE = 1\n", encoding="utf-8")
     told = bare.run("dvc", "repro", "--allow-missing")
-    assert stages_run(told) == {"report"}
+    assert stages_run(told) == {"check", "report"}
     assert {f: f.read_bytes() for f in before} == before
 
 
 def test_a_second_time_does_nothing(clone: Clone) -> None:
     before = {f: f.stat().st_mtime_ns for f in clone.path.rglob("reports/**/*")}
-    assert "Everything is up to date" in clone.run("python", "-m", "pipeline")
+    told = clone.run("python", "-m", "pipeline", "repro")
+    assert "Everything is up to date" in told
+    assert "to be trained" not in told
+    assert "repro: " not in told  # there is nothing to wait for
     assert stages_run(clone.run("dvc", "repro")) == set()
     assert {f: f.stat().st_mtime_ns for f in clone.path.rglob("reports/**/*")} == before
 
@@ -119,7 +125,7 @@ def test_curves_are_thinned_evenly_and_end_with_the_last_row(
     curve = tmp_path / "curve.csv"
     rows = [f"{i + 1},0.1,{1 / (i + 1)!r}" for i in range(count)]
     curve.write_text("\n".join(["iteration,lr,loss", *rows]), encoding="utf-8")
-    found = list(thinned(curve))
+    found = list(thin_curve(curve))
     assert len(found) == kept
     assert found[-1] == (count, repr(1 / count))
     assert len({b[0] - a[0] for a, b in pairwise(found[:-1])}) == 1
@@ -138,8 +144,8 @@ def test_mlflow_shows_parents_and_children_and_survives_its_loss(clone: Clone) -
     for lost in (False, True):
         if lost:
             (clone.path / "mlflow.db").unlink()
-            clone.run("python", "-m", "pipeline.track")
-        clone.run("python", "-m", "pipeline.track")  # again: nothing may be there twice
+            clone.run("python", "-m", "pipeline", "track")
+        clone.run("python", "-m", "pipeline", "track")  # again: nothing may be there twice
         runs = mlflow_runs(clone)
         children = runs[runs["tags.mlflow.parentRunId"].notna()]
         parents = runs[runs["tags.mlflow.parentRunId"].isna()]
@@ -171,19 +177,33 @@ def test_pool_sizes_rerun_their_variant_and_the_tables_only(clone: Clone) -> Non
     own = {"train@apnb-0", "evaluate@apnb-0", "track", "collect"}
     own |= {"figures", "pictures", "report"}
     clone.edit("- 8\n  ann:", "- 7\n  ann:")
-    told = clone.run("dvc", "repro")
-    assert stages_run(told) - {"check", "plan"} == own
+    assert clone.repro() - {"check", "plan", "networks"} == own
     page = pd.read_csv(clone.path / "reports/tables/ablation.csv").set_index("variant")
     assert pd.isna(page.loc["apnb", "published"])  # the paper has no such row
 
     clone.edit("- 7\n  ann:", "- 8\n  ann:")
-    told = clone.run("dvc", "repro")
-    assert "train@apnb-0" not in stages_run(told)
+    told = clone.run("dvc", "repro", "evaluate@apnb-0")
+    assert stages_run(told) <= {"check"}
     assert "Stage 'train@apnb-0' is cached" in told  # restored, not trained
+    assert not {s for s in clone.repro() if "@" in s}
+    assert clone.run("dvc", "status").strip() == "Data and pipelines are up to date."
+
+
+def test_repro_takes_what_dvc_has_cached(clone: Clone) -> None:
+    weights = clone.path / "weights/embedded/apnb-0.safetensors"
+    before = weights.read_bytes()
+    clone.edit("- 8\n  ann:", "- 5\n  ann:")
+    assert {s for s in clone.repro() if "@" in s} == {"train@apnb-0", "evaluate@apnb-0"}
+    assert weights.read_bytes() != before
+    clone.edit("- 5\n  ann:", "- 8\n  ann:")
+    assert not {s for s in clone.repro() if "@" in s}
+    assert weights.read_bytes() == before
+    assert clone.run("dvc", "status").strip() == "Data and pipelines are up to date."
 
 
 def test_a_seed_a_variant_and_a_table_only_add(clone: Clone) -> None:
     def stale() -> set[str]:
+        clone.run("dvc", "repro", "check")
         return set(json.loads(clone.run("dvc", "status", "--json")))
 
     clone.edit("seeds:\n- 0", "seeds:\n- 0\n- 1")
@@ -195,11 +215,11 @@ def test_a_seed_a_variant_and_a_table_only_add(clone: Clone) -> None:
     assert {s for s in stale() if "@" in s} == {"train@nb-0", "evaluate@nb-0"}
     clone.edit("  nb: {fusion: none, context: nb}\n", "")
     clone.edit("checkpoints: {}", "checkpoints: {released: {file: x.pth, layout: authors}}")
-    assert {s for s in stale() if "@" in s} == {"imported@released"}
+    assert "imported@released" in clone.run("dvc", "stage", "list", "--name-only").split()
     clone.edit("checkpoints: {released: {file: x.pth, layout: authors}}", "checkpoints: {}")
     clone.edit("  sampling:\n  - ann\n", "  sampling:\n  - ann\n  - apnb\n")
-    drawn = {"check", "figures", "pictures", "report", "track"}
-    assert stages_run(clone.run("dvc", "repro")) <= drawn
+    drawn = {"check", "plan", "collect", "figures", "report", "track"}
+    assert clone.repro() <= drawn
 
 
 def test_an_experiment_by_dvc(clone: Clone) -> None:
@@ -226,30 +246,30 @@ def test_mistakes_are_one_sentence_before_any_work(clone: Clone, tmp_path: Path)
         ("dataset_dir: data/embedded", "dataset_dir: /no/where", "there is no such folder"),
     ):
         clone.edit(old, new)
-        for command in (("dvc", "repro"), ("python", "-m", "pipeline")):
+        for command in (("dvc", "repro"), ("python", "-m", "pipeline", "repro")):
             told = clone.run(*command, ok=False)
             assert sentence in told, told
             assert "Traceback" not in told
         (clone.path / "params.yaml").write_text(kept, encoding="utf-8")
     assert {f: f.stat().st_mtime_ns for f in clone.path.rglob("runs/**/*")} == before
-    told = clone.run("python", "-m", "pipeline.train", "apnb", "9", ok=False)
-    assert told.splitlines()[-1] == "error: seed is '9'; allowed are 0"
+    told = clone.run("python", "-m", "pipeline", "train", "apnb", "9", ok=False)
+    assert told.splitlines()[-1] == "error: seed is 9; allowed are 0"
 
 
 def test_runs_that_fail_are_told(clone: Clone) -> None:
     kept = (clone.path / "params.yaml").read_text(encoding="utf-8")
     clone.edit("lr: 0.005", "lr: 1.0e+30")
-    told = clone.run("python", "-m", "pipeline", ok=False)
+    told = clone.run("python", "-m", "pipeline", "repro", ok=False)
     for variant in VARIANTS:
-        assert f"{variant}-0 failed, see logs: " in told
-    assert told.splitlines()[-1] == "error: 3 of 3 runs failed; all others are kept"
+        assert f"train@{variant}-0: {variant}-0: the loss is" in told
+    assert told.splitlines()[-1].startswith("error: 3 stages failed, see logs; ")
     assert "Traceback" not in told
     logs = "".join(f.read_text(encoding="utf-8") for f in clone.path.glob("logs/*.log"))
     assert "the loss is" in logs
     assert "Traceback" not in logs
     results = clone.path / "reports/results.jsonl"
     failed = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
-    assert [(f["failed"], f["seed"], f["stage"]) for f in failed] == [
+    assert [(f["variant"], f["seed"], f["stage"]) for f in failed] == [
         (v, 0, "train") for v in VARIANTS
     ]
     for failure in failed:
@@ -259,21 +279,21 @@ def test_runs_that_fail_are_told(clone: Clone) -> None:
     table = pd.read_csv(clone.path / "reports/tables/ablation.csv")
     assert table["n"].tolist() == [0] * 3
     (clone.path / "params.yaml").write_text(kept, encoding="utf-8")
-    clone.run("python", "-m", "pipeline.collect")
-    assert "failed" not in results.read_text(encoding="utf-8")  # with these settings nothing did
+    clone.run("python", "-m", "pipeline", "collect")
+    assert "failure" not in results.read_text(encoding="utf-8")  # with these settings nothing did
 
 
 def test_real_images_run_through_the_same_pipeline(clone: Clone, tmp_path: Path) -> None:
     folder = camvid(tmp_path / "camvid")
     file = clone.path / "params.yaml"
-    settings = yaml_file.read(file)
+    settings = yaml_file.read_yaml(file)
     settings |= {"profile": "camvid", "dataset_dir": os.fspath(folder)}
     train = settings["profiles"]["camvid"]["train"]
     train |= {"iterations": 4, "warmup": 1, "batch_size": 2}
     train["augment"]["crop"] = [64, 64]
     windows = {"window": [64, 64], "stride": [32, 32], "scales": [1.0, 1.25]}
     settings["profiles"]["camvid"]["evaluate"] |= windows
-    yaml_file.write(file, settings)
+    yaml_file.write_yaml(file, settings)
     clone.run("dvc", "repro", "evaluate@ann-0")
     clone.run("dvc", "repro", "--single-item", "collect", "report")
     table = pd.read_csv(clone.path / "reports/tables/ablation.csv").set_index("variant")

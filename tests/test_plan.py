@@ -5,16 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline import plan
-from pipeline.common import checkpoint, params
-from pipeline.common.files import write_json
-from pipeline.measuring.counting import counted, training_needs
-from pipeline.measuring.process import Row, fresh
+from pipeline.engine import checkpoint
+from pipeline.measuring.counting import Needs, count_needs, training_needs
+from pipeline.measuring.process import run_in_process
+from pipeline.settings import params, schema
+from pipeline.stages import plan
+from tests import recorded
 from tests.conftest import ROOT
 
 SETTINGS = params.load(ROOT / "params.yaml")
-NEED = {"parameters": 1000, "flops": 10**9, "saved_bytes": 10**6}
+NEED = Needs(parameters=1000, flops=10**9, saved_bytes=10**6)
 
 
 def test_a_small_network_by_hand() -> None:
@@ -26,47 +28,76 @@ def test_a_small_network_by_hand() -> None:
         first, second = network(image), network(image)
         return first + second
 
-    found = counted(network, twice)
-    assert found["parameters"] == 12
-    assert found["flops"] == 2 * (2 * 3 * 4 * 64)
-    assert found["saved_bytes"] == 4 * 64 * (3 + 2 * 4)  # one input and two outputs of ReLU
-    assert counted(network, twice, [image])["saved_bytes"] == 4 * 64 * 2 * 4
+    found = count_needs(network, twice)
+    assert found.parameters == 12
+    assert found.flops == 2 * (2 * 3 * 4 * 64)
+    assert found.saved_bytes == 4 * 64 * (3 + 2 * 4)  # one input and two outputs of ReLU
+    assert count_needs(network, twice, [image]).saved_bytes == 4 * 64 * 2 * 4
 
 
-def whole(variant: str) -> Row:
+def by_pytorch(variant: str) -> tuple[int, list[Needs]]:
+    """The operations of a training pass by PyTorch's counter, and twice by ours."""
+    options = SETTINGS.resolve_network(variant)["options"] | {"form": "plain"}
+    with torch.device("meta"):
+        model = checkpoint.build(
+            SETTINGS.resolve_network(variant) | {"options": options}, 19
+        ).train()
+        image = torch.zeros(2, 3, *SETTINGS.active.train.augment.crop)
+        keys = torch.zeros(2, dtype=torch.int64)
+        with FlopCounterMode(display=False) as counter:
+            model(image, keys)
+    ours = [count_needs(model, lambda: model(image, keys)) for _ in range(2)]
+    return counter.get_total_flops(), ours
+
+
+@pytest.mark.parametrize("variant", ["random1236", "ann", "nb", "criss_cross", "aspp"])
+def test_remembered_calls_count_as_pytorch_counts_them(variant: str) -> None:
+    expected, (first, again) = run_in_process(by_pytorch, variant, limit=60).require()
+    assert first == again
+    assert first.flops == expected
+
+
+def test_what_is_not_on_the_meta_device_is_computed_each_time() -> None:
+    network, given = nn.Identity(), torch.arange(3.0)
+    seen: list[torch.Tensor] = []
+    for scale in (1, 2):
+        given.mul_(scale)
+        count_needs(network, lambda: seen.append(given + 1))
+    assert [tensor.tolist() for tensor in seen] == [[1, 2, 3], [1, 3, 5]]
+
+
+def whole(variant: str) -> tuple[Needs, list[Needs]]:
     """The needs of a network in one pass, and with its backbone counted apart, or remembered."""
-    network, train = SETTINGS.network(variant), SETTINGS.active.train
+    network, train = SETTINGS.resolve_network(variant), SETTINGS.active.train
     options = network["options"] | {"form": "plain"}
     with torch.device("meta"):
         model = checkpoint.build(network | {"options": options}, 19).train().bfloat16()
         image = torch.zeros(1, 3, *train.augment.crop)
-        keys = torch.zeros(1, dtype=torch.int64)
+        sample_ids = torch.zeros(1, dtype=torch.int64)
     remembered = {}
     parts = [training_needs(network, 19, train, remembered) for _ in range(2)]
     assert len(remembered) == 1
-    return {"whole": counted(model, lambda: model(image, keys)), "parts": parts}
+    return count_needs(model, lambda: model(image, sample_ids)), parts
 
 
 @pytest.mark.parametrize("variant", ["baseline", "ann"])
 def test_a_backbone_counted_apart_changes_nothing(variant: str) -> None:
-    found = fresh(whole, variant, limit=60)
-    first, again = found["parts"]
+    at_once, (first, again) = run_in_process(whole, variant, limit=60).require()
     assert first == again
-    for key in ("parameters", "flops"):
-        assert first[key] == found["whole"][key]
-    loss = first["saved_bytes"] - found["whole"]["saved_bytes"]
+    assert (first.parameters, first.flops) == (at_once.parameters, at_once.flops)
+    loss = first.saved_bytes - at_once.saved_bytes
     cells = 16 * 32  # of the feature map, where this profile's loss is
     assert 0 < loss < 2 * cells * (19 + 4) * 8
 
 
-def published_memory(backbone: str, crop: tuple[int, int]) -> Row:
+def published_memory(backbone: str, crop: tuple[int, int]) -> float:
     """Peak bytes of two images in float32 with mmsegmentation's network."""
     train = SETTINGS.profiles["cityscapes"].train
     augment = train.augment.model_copy(update={"crop": crop})
     changed = {"precision": "float32", "batch_size": 2, "augment": augment}
     train = train.model_copy(update=changed)
-    network = checkpoint.layout_network("mmseg") | {"backbone": backbone}
-    return {"bytes": plan.predict(SETTINGS.plan, train, training_needs(network, 19, train, {}))[1]}
+    network = checkpoint.describe_layout("mmseg") | {"backbone": backbone}
+    return plan.predict(SETTINGS.plan, train, training_needs(network, 19, train, {}))[1]
 
 
 @pytest.mark.parametrize(
@@ -76,13 +107,13 @@ def published_memory(backbone: str, crop: tuple[int, int]) -> Row:
 def test_the_predicted_memory_is_near_what_others_measured(
     backbone: str, crop: tuple[int, int], gigabytes: float
 ) -> None:
-    found = fresh(published_memory, backbone, crop, limit=60)["bytes"]
+    found = run_in_process(published_memory, backbone, crop, limit=60).require()
     assert found / 1e9 == pytest.approx(gigabytes, rel=0.1)
 
 
 def test_the_closed_form_by_hand() -> None:
-    rates = params.Tflops(bfloat16=1.0, float32=0.5)
-    assumed = params.Plan(device="a device", tflops=rates, utilisation=0.5)
+    rates = schema.Tflops(bfloat16=1.0, float32=0.5)
+    assumed = schema.Plan(device="a device", tflops=rates, utilisation=0.5)
     train = SETTINGS.active.train.model_copy(update={"batch_size": 4, "iterations": 100})
     seconds, memory = plan.predict(assumed, train, NEED)  # bfloat16, AdamW
     assert seconds == pytest.approx(3 * 4 * 100 * 1e9 / 0.5e12)
@@ -101,13 +132,12 @@ def test_a_measured_step_of_this_very_network_is_taken_instead(
     row = {
         "profile": "embedded",
         "variant": "ann",
-        "pass": "step",
+        "call": "step",
         "size": list(train.augment.crop),
         "batch": train.batch_size,
         "parameters": 1000,
         "status": "measured",
-        "seconds": 0.5,
-        "peak_bytes": 7 * 10**6,
+        "measured": recorded.measurement(0.5, 7 * 10**6).model_dump(),
     }
     counts = {"ann": NEED, "baseline": NEED}
     assumed = "predicted for NVIDIA A100"
@@ -115,12 +145,12 @@ def test_a_measured_step_of_this_very_network_is_taken_instead(
         ({}, "measured step, a CPU"),
         ({"parameters": 999}, assumed),  # of an earlier network
         ({"batch": 1}, assumed),
-        ({"pass": "forward"}, assumed),
-        ({"status": "over"}, assumed),
+        ({"call": "forward"}, assumed),
+        ({"status": "over", "measured": None}, assumed),
     ):
-        file = {"environment": {"device": "a CPU"}, "networks": [row | change]}
-        write_json(tmp_path / "networks.json", file)
-        frame = plan.trainings(SETTINGS, "embedded", counts).set_index("variant")
+        file = recorded.networks(row | change, **{"environment.device": "a CPU"})
+        recorded.write(tmp_path / "networks.json", file)
+        frame = plan.tabulate_trainings(SETTINGS, "embedded", counts).set_index("variant")
         assert frame["how"].to_dict() == {"ann": how, "baseline": assumed}
         if not change:
             assert frame.loc["ann", "hours"] == pytest.approx(0.5 * train.iterations / 3600)
@@ -128,21 +158,23 @@ def test_a_measured_step_of_this_very_network_is_taken_instead(
 
 
 def test_the_data_are_the_published_or_the_drawn_ones() -> None:
-    cityscapes = plan.data_of(SETTINGS, "cityscapes")
+    cityscapes = plan.describe_data(SETTINGS, "cityscapes")
     assert cityscapes is not None
     assert cityscapes.prepared == (2975 + 500) * 1024 * 2048 * 4
-    drawn, scene = plan.data_of(SETTINGS, "embedded"), SETTINGS.scene
+    drawn, scene = plan.describe_data(SETTINGS, "embedded"), SETTINGS.scene
     assert drawn is not None
     assert drawn.prepared == (scene.train + scene.val) * scene.height * scene.width * 4
     real = SETTINGS.model_copy(update={"dataset_dir": "/data"})
-    assert plan.data_of(real, "embedded") == cityscapes
+    assert plan.describe_data(real, "embedded") == cityscapes
 
 
 def test_the_page_has_a_line_a_profile_and_says_what_is_assumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "NETWORKS", tmp_path / "none")
-    text = plan.page(SETTINGS, {name: {"ann": NEED, "nb": NEED} for name in SETTINGS.profiles})
+    text = plan.build_page(
+        SETTINGS, {name: {"ann": NEED, "nb": NEED} for name in SETTINGS.profiles}
+    )
     lines = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("| ")]
     firsts = {name.strip(): runs.strip() for name, runs, _ in lines}
     assert {firsts[name] for name in SETTINGS.profiles} == {"6"}  # two variants, three seeds
@@ -154,5 +186,7 @@ def test_every_variant_can_be_counted_on_the_smallest_profile() -> None:
     settings = params.load(ROOT / "params.yaml")
     own, backbones = settings.profiles["embedded"], {}
     for variant in settings.variants:
-        found = training_needs(settings.network(variant, "embedded"), 19, own.train, backbones)
-        assert all(found[key] > 0 for key in ("parameters", "flops", "saved_bytes")), variant
+        found = training_needs(
+            settings.resolve_network(variant, "embedded"), 19, own.train, backbones
+        )
+        assert min(found) > 0, variant

@@ -11,16 +11,17 @@ import torch
 from PIL import Image
 
 from ann import network_attention
-from pipeline import predict
-from pipeline.common import checkpoint, params, yaml_file
-from pipeline.common.cli import InputError
-from pipeline.datasets import DATASETS
-from pipeline.datasets.files import read_upright
-from pipeline.drawing.attention import AMBER, anchor_grids
-from pipeline.drawing.colours import palette
-from pipeline.scoring.predict import as_batch
+from pipeline.commands import predict
+from pipeline.data.formats import DATASETS
+from pipeline.data.formats.files import read_upright
+from pipeline.engine import checkpoint, yaml_file
+from pipeline.engine.errors import InputError
+from pipeline.reporting.pictures.attention import AMBER, draw_anchors
+from pipeline.reporting.pictures.colours import make_palette
 from pipeline.scoring.predict import predict as class_ids
-from tests.conftest import ROOT, small
+from pipeline.scoring.predict import stack_images
+from pipeline.settings import params
+from tests.conftest import ROOT, command_line, small
 from tests.trees import image
 
 CLASSES, WEIGHTS = DATASETS["cityscapes"].classes, Path("weights/embedded/ann-0.safetensors")
@@ -28,7 +29,7 @@ CLASSES, WEIGHTS = DATASETS["cityscapes"].classes, Path("weights/embedded/ann-0.
 
 def save_network(variant: str, file: Path, classes: tuple[str, ...] = CLASSES) -> None:
     """Random weights, with batch norm's statistics of noise: it predicts several classes."""
-    network = params.load().network(variant)
+    network = params.load().resolve_network(variant)
     torch.manual_seed(1)
     built = checkpoint.build(network, len(classes)).train()
     with torch.no_grad():
@@ -41,7 +42,7 @@ def save_network(variant: str, file: Path, classes: tuple[str, ...] = CLASSES) -
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> Path:
     monkeypatch.chdir(tmp_path)
-    settings = small(yaml_file.read(ROOT / "params.yaml"))
+    settings = small(yaml_file.read_yaml(ROOT / "params.yaml"))
     settings["profiles"]["embedded"]["evaluate"] = {
         "batch_size": 2,
         "threads": 1,
@@ -49,26 +50,21 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None)
         "window": [64, 64],
         "stride": [32, 48],
     }
-    yaml_file.write(Path("params.yaml"), settings)
+    yaml_file.write_yaml(Path("params.yaml"), settings)
     save_network("ann", WEIGHTS)
     image(Path("own/a.png"), (70, 130), seed=1)
     image(Path("own/deep/b.jpg"), (97, 65), seed=2)
     return tmp_path
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
-    monkeypatch.setattr("sys.argv", ["predict", *map(str, words)])
-    predict.main()
-
-
 def test_labels_overlays_and_attention_of_a_folder(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(monkeypatch, WEIGHTS, "own", "--out", "out", "--attention", "--protocol", "sliding")
+    command_line("predict", WEIGHTS, "own", "--out", "out", "--attention", "--protocol", "sliding")
     assert "predict: 2/2" in capsys.readouterr().out
     network, _ = checkpoint.load_network(WEIGHTS)
     evaluate = params.load().active.evaluate
-    table = palette(19, DATASETS["cityscapes"].colours)
+    table = make_palette(19, DATASETS["cityscapes"].colours)
     seen = set()
     for name, file in (("a", "own/a.png"), ("deep/b", "own/deep/b.jpg")):
         pixels = np.asarray(Image.open(file))
@@ -76,7 +72,7 @@ def test_labels_overlays_and_attention_of_a_folder(
         assert (label.mode, label.size) == ("L", pixels.shape[1::-1])
         ids = np.asarray(label)
         assert np.array_equal(
-            ids, class_ids(network.eval(), as_batch([pixels]), "sliding", evaluate)[0]
+            ids, class_ids(network.eval(), stack_images([pixels]), "sliding", evaluate)[0]
         )
         seen |= set(np.unique(ids))
         drawn = np.asarray(Image.open(f"out/overlays/{name}.png"))
@@ -88,7 +84,7 @@ def test_labels_overlays_and_attention_of_a_folder(
     assert json.loads(Path("out/classes.json").read_text(encoding="utf-8"))["18"] == "bicycle"
     files = [f for f in Path("out").rglob("*") if f.is_file()]
     before = [f.read_bytes() for f in files]
-    run(monkeypatch, WEIGHTS, "own", "--out", "out", "--attention", "--protocol", "sliding")
+    command_line("predict", WEIGHTS, "own", "--out", "out", "--attention", "--protocol", "sliding")
     assert [f.read_bytes() for f in files] == before
 
 
@@ -100,7 +96,7 @@ def test_a_photograph_is_predicted_upright(
     with Image.open("own/deep/b.jpg") as photo:
         photo.rotate(90, expand=True).save("turned.png", exif=held)
         photo.save("straight.png")
-    run(monkeypatch, WEIGHTS, "turned.png", "straight.png", "--out", "out")
+    command_line("predict", WEIGHTS, "turned.png", "straight.png", "--out", "out")
     turned, straight = (Path(f"out/labels/{n}.png").read_bytes() for n in ("turned", "straight"))
     assert turned == straight
 
@@ -109,8 +105,8 @@ def test_the_heaviest_anchor_is_the_brightest_bin(workplace: Path) -> None:
     network, _ = checkpoint.load_network(WEIGHTS)
     pixels = np.zeros((64, 128, 3), np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, pixels.shape).astype(np.uint8)
-    found = network_attention(network.eval(), as_batch([noise]), (0.2, 0.3))["context"]
-    drawn = anchor_grids(pixels, found, [1, 3, 6, 8], (0.2, 0.3))
+    found = network_attention(network.eval(), stack_images([noise]), (0.2, 0.3))["context"]
+    drawn = draw_anchors(pixels, found, [1, 3, 6, 8], (0.2, 0.3))
     best = int(found.weights[0, 0].argmax())
     level = int(np.searchsorted(np.cumsum([1, 9, 36, 64]), best, side="right"))
     top, bottom, left, right = (8 * found.boxes[best]).tolist()
@@ -133,7 +129,7 @@ def test_all_that_a_folder_holds_is_predicted_or_named(
     Path("own/notes.txt").write_text("no image", encoding="utf-8")
     Path("own/photo.heic").write_text("no image that is read", encoding="utf-8")
     pixels.save("own/film.webp", save_all=True, append_images=[Image.new("RGB", (130, 70))])
-    run(monkeypatch, WEIGHTS, "own", "--out", "out")
+    command_line("predict", WEIGHTS, "own", "--out", "out")
     names = sorted(
         f.relative_to("out/labels").as_posix()
         for f in Path("out/labels").rglob("*.png")
@@ -166,7 +162,7 @@ def test_bad_images_are_named_at_the_end_and_spare_the_others(
     Image.open("own/a.png").save("own/noted.webp", exif=b"Exif\0\0MM\0*")
     Path(os.fsdecode(b"own/\xff.png")).write_bytes(content)
     with pytest.raises(InputError) as caught:
-        run(monkeypatch, WEIGHTS, "own", "--out", "out")
+        command_line("predict", WEIGHTS, "own", "--out", "out")
     told = str(caught.value)
     assert told.startswith("5 of 9 images could not be predicted:")
     for sentence in (
@@ -185,7 +181,7 @@ def test_bad_images_are_named_at_the_end_and_spare_the_others(
 def test_an_image_that_the_network_or_the_memory_does_not_take_spares_the_others(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = predict.load
+    original = predict.load_network
 
     def load(file: Path, dataset: str, classes: list[str], sizes: list[predict.Size], s: object):  # type: ignore[no-untyped-def]
         if (40, 200) in sizes:
@@ -197,12 +193,12 @@ def test_an_image_that_the_network_or_the_memory_does_not_take_spares_the_others
             raise MemoryError
         return read_upright(file)
 
-    monkeypatch.setattr(predict, "load", load)
+    monkeypatch.setattr(predict, "load_network", load)
     monkeypatch.setattr(predict, "read_upright", read)
     image(Path("own/tiny.png"), (40, 200))
     image(Path("own/huge.png"))
     with pytest.raises(InputError) as caught:
-        run(monkeypatch, WEIGHTS, "own", "--out", "out")
+        command_line("predict", WEIGHTS, "own", "--out", "out")
     assert "own/tiny.png: allowed are larger images" in str(caught.value)
     assert "own/huge.png: too large for the memory" in str(caught.value)
     assert len(list(Path("out/labels").rglob("*.png"))) == 2
@@ -250,7 +246,7 @@ def test_what_cannot_be_predicted_is_refused_in_a_sentence(
         ("weights/embedded/baseline-0.safetensors own --out out --attention", "no non-local block"),
     ):
         with pytest.raises(InputError) as caught:
-            run(monkeypatch, *words.split())
+            command_line("predict", *words.split())
         assert re.search(sentence, str(caught.value)), caught.value
         assert "\n" not in str(caught.value)
     assert not list(workplace.glob("out/labels/**/*.png"))

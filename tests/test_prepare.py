@@ -18,13 +18,15 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline import prepare as stage
-from pipeline.common.cli import InputError
-from pipeline.common.files import read_json
-from pipeline.datasets import DATASETS, Dataset, Pair
-from pipeline.inputs.store import Store, Writer
-from pipeline.prepare import prepare
-from pipeline.preparing import journal, samples
+from pipeline.data.formats import DATASETS, Dataset, Pair
+from pipeline.data.prepared import journal, samples
+from pipeline.data.prepared.store import Store, Writer
+from pipeline.engine.errors import InputError
+from pipeline.engine.files import read_json
+from pipeline.settings.paths import MANIFEST, locate_prepared
+from pipeline.settings.records import Manifest
+from pipeline.stages import prepare as stage
+from pipeline.stages.prepare import prepare
 from tests.conftest import ROOT
 from tests.trees import TREES, camvid, image, label
 
@@ -45,22 +47,27 @@ def test_the_digest_is_of_the_content(decode: bool, tmp_path: Path) -> None:
         if step == 3:
             for folder in ("val", "valannot"):
                 (root / folder / "0001TP_000002.png").rename(root / folder / "0001TP_000009.png")
-        digests.append(prepare(CAMVID, root, tmp_path / f"out{step}", decode)["digest"])
+        digests.append(prepare(CAMVID, root, tmp_path / f"out{step}", decode).digest)
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
 
 
-def pop_digests(manifest: dict[str, Any]) -> set[str]:
-    return {told.pop("digest") for told in (manifest, *manifest["splits"].values())}
+def digests_of(manifest: Manifest) -> set[str]:
+    return {part.digest for part in (manifest, manifest.splits.train, manifest.splits.val)}
+
+
+def without_digests(manifest: Manifest) -> dict[str, Any]:
+    names = {"train": {"digest"}, "val": {"digest"}}
+    return manifest.model_dump(exclude={"digest": True, "splits": names})
 
 
 @pytest.mark.parametrize("name", TREES)
 def test_undecoded_samples_are_the_decoded_ones(name: str, tmp_path: Path) -> None:
     dataset, root = DATASETS[name], TREES[name](tmp_path / "source")
     manifests = [prepare(dataset, root, tmp_path / str(d), decode=d) for d in (True, False)]
-    pixels, files = (pop_digests(told) for told in manifests)
+    pixels, files = (digests_of(manifest) for manifest in manifests)
     assert pixels.isdisjoint(files)
-    assert manifests[0] == manifests[1]
+    assert without_digests(manifests[0]) == without_digests(manifests[1])
     assert sorted(content(tmp_path / "False")) == ["manifest.json", "train.json", "val.json"]
     for split in ("train", "val"):
         decoded, published = (Store(tmp_path / str(d), split) for d in (True, False))
@@ -116,7 +123,7 @@ def test_the_counts_are_told_beside_the_published_ones(
     told = capsys.readouterr().out
     assert "6 images to decode need 0.1 MB; " in told
     assert "camvid train: 3 of the published 367 images, digest " in told
-    assert read_json(stage.folder("camvid") / stage.MANIFEST)["splits"]["val"]["published"] == 101
+    assert read_json(locate_prepared("camvid") / MANIFEST)["splits"]["val"]["published"] == 101
 
 
 def test_a_disk_without_room_is_refused_before_any_decoding(
@@ -162,9 +169,9 @@ def test_a_disk_that_fills_up_is_told_and_loses_nothing(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.datasets import DATASETS
-from pipeline.prepare import prepare
-from pipeline.preparing import journal
+from pipeline.data.formats import DATASETS
+from pipeline.stages.prepare import prepare
+from pipeline.data.prepared import journal
 root, out, count, decode = sys.argv[1:]
 left, add = [int(count)], journal.Journal.add
 def dying(self, entry):
@@ -186,6 +193,7 @@ def killed(root: Path, out: Path, count: int, decode: bool = True) -> None:
     assert not out.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "decode", "told"),
     [
@@ -242,19 +250,23 @@ def interrupt(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_interrupt_ends_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root, check, threads = camvid(tmp_path / "source"), samples._check, threading.active_count()
+    root, check, threads = (
+        camvid(tmp_path / "source"),
+        samples._check_sample,
+        threading.active_count(),
+    )
     for i in range(30):
         image(root / f"train/{i}.png", (4, 4))
         label(root / f"trainannot/{i}.png", 12, (4, 4))
 
-    def slow(dataset: Dataset, pair: Pair) -> samples.Found:
+    def slow(dataset: Dataset, pair: Pair) -> samples.Result:
         time.sleep(0.1)
         return check(dataset, pair)
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(samples, "_check", slow)
+    monkeypatch.setattr(samples, "_check_sample", slow)
     monkeypatch.setattr(journal.Journal, "add", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:  # it is kept, as while a stage ends
         prepare(CAMVID, root, tmp_path / "out", decode=False)
@@ -304,6 +316,7 @@ def test_lost_bytes_are_written_again(
             assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", range(3))
 def test_a_kill_at_the_end_leaves_old_or_new_data(
     step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

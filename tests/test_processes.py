@@ -20,11 +20,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ann import FORMS, BlockOptions, NonLocalBlock, Sampler
-from ann.sync_norm import synchronised
-from pipeline.__main__ import usable_gpus
-from pipeline.common import gpus, processes, yaml_file
-from pipeline.common.cli import InputError
-from pipeline.inputs.loader import Numbered, batches
+from ann.sync_norm import synchronise
+from pipeline.data.samples.loader import NumberedSamples, load_batches
+from pipeline.engine import gpus, processes, yaml_file
+from pipeline.engine.errors import InputError
 from pipeline.training.state import Training
 from tests.conftest import Clone
 from tests.trainings import make
@@ -76,7 +75,7 @@ def results(clone: Clone) -> tuple[Any, ...]:
 def prepared(clone: Clone) -> Clone:
     """Float32, labels with many pixels ignored, and an odd number of images to score."""
     file = clone.path / "params.yaml"
-    settings = yaml_file.read(file)
+    settings = yaml_file.read_yaml(file)
     settings["scene"]["val"] = 5
     train = settings["profiles"]["embedded"]["train"]
     train |= {"iterations": ITERATIONS, "batch_size": 4, "precision": "float32"}
@@ -84,7 +83,7 @@ def prepared(clone: Clone) -> Clone:
     train["optimizer"] = {"name": "sgd", "lr": 0.02, "momentum": 0.9, "weight_decay": 0.001}
     train["augment"] |= {"scale": [0.4, 1.0]}  # the rest of the crop is ignored
     settings["profiles"]["embedded"]["evaluate"]["batch_size"] = 1
-    yaml_file.write(file, settings)
+    yaml_file.write_yaml(file, settings)
     clone.run("dvc", "repro", "--quiet", "prepare")
     return clone
 
@@ -92,7 +91,10 @@ def prepared(clone: Clone) -> Clone:
 def test_two_processes_train_and_score_as_one(
     prepared: Clone, monkeypatch: pytest.MonkeyPatch, one_thread: None
 ) -> None:
-    train, evaluate = ("pipeline.train", "ann", "0"), ("pipeline.evaluate", "ann", "0")
+    train, evaluate = (
+        ("pipeline", "train", "ann", "0"),
+        ("pipeline", "evaluate", "ann", "0"),
+    )
     prepared.run("python", "-m", *train)
     prepared.run("python", "-m", *evaluate)
     losses, _, scores = results(prepared)
@@ -119,14 +121,14 @@ def losses_alone(
     dist.init_process_group("gloo", rank=0, world_size=1)
     try:
         made = training(clone, monkeypatch)
-        synchronised(made.bare, "cpu")
+        synchronise(made.module, "cpu")
         made.model.train()
-        samples = Numbered(made.store, made.run.train.augment, 0)
-        for i, batch in enumerate(batches(samples, batch_size=4, start=0, stop=ITERATIONS)):
+        samples = NumberedSamples(made.store, made.run.train.augment, 0)
+        for i, batch in enumerate(load_batches(samples, batch_size=4, start=0, stop=ITERATIONS)):
             made.step(i, batch)
     finally:
         dist.destroy_process_group()
-    buffers = {n: b for n, b in made.bare.named_buffers() if n.endswith("running_mean")}
+    buffers = {n: b for n, b in made.module.named_buffers() if n.endswith("running_mean")}
     return made.losses.tolist(), buffers
 
 
@@ -147,13 +149,17 @@ def test_micro_batches_add_up_to_the_batch(
         train = made.run.train.model_copy(update={"loss": loss})
         made.run = replace(made.run, train=train)
         made.model.train()
-        for module in made.bare.modules():
+        for module in made.module.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()  # its statistics are what differs
-        batch = next(batches(Numbered(made.store, train.augment, 0), batch_size=4, start=0, stop=1))
+        batch = next(
+            load_batches(
+                NumberedSamples(made.store, train.augment, 0), batch_size=4, start=0, stop=1
+            )
+        )
         assert len({int((labels < 255).sum()) for labels in batch.labels}) > 1
         total = made._gradients(batch)
-        found.append((total, [p.grad for p in made.bare.parameters()]))
+        found.append((total, [p.grad for p in made.module.parameters()]))
     for total, gradients in found[1:]:
         torch.testing.assert_close(total, found[0][0], rtol=1e-5, atol=0)
         for ours, whole in zip(gradients, found[0][1], strict=True):
@@ -167,7 +173,7 @@ def blocks_over_processes(rank: int, port: str, folder: str) -> None:
     found = {}
     for form in FORMS:
         block, x = made_block(form)
-        output = synchronised(block, "cpu")(x.split([1, 3])[rank])  # not equal: sums, not means
+        output = synchronise(block, "cpu")(x.split([1, 3])[rank])  # not equal: sums, not means
         output.square().sum().backward()
         for parameter in block.parameters():
             dist.all_reduce(parameter.grad)
@@ -216,11 +222,11 @@ def set_slurm(monkeypatch: pytest.MonkeyPatch, **changes: str | None) -> None:
 def test_a_batch_script_of_slurm_is_not_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("SLURM_NTASKS", "3"), ("SLURM_NNODES", "2"), ("SLURM_JOB_NAME", "ann")):
         monkeypatch.setenv(name, value)
-    assert processes._place() is None  # what it starts itself is one process
+    assert processes._find_place() is None  # what it starts itself is one process
     monkeypatch.setenv("SLURM_STEP_ID", "0")
     monkeypatch.setenv("SLURM_PROCID", "0")
     with pytest.raises(InputError, match="SLURM_NTASKS is 3; allowed are multiples of the 2 nodes"):
-        processes._place()
+        processes._find_place()
 
 
 @pytest.mark.parametrize(
@@ -239,18 +245,18 @@ def test_a_session_of_slurm_runs_one_process(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | None]
 ) -> None:
     set_slurm(monkeypatch, **changes)
-    assert processes._place() is None
+    assert processes._find_place() is None
     assert processes.launch().world_size == 1  # and does not wait
 
 
 def test_a_step_started_in_a_session_is_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """It inherits the session's variables; only its parent tells it from the shell."""
     set_slurm(monkeypatch, JOB_NAME="interactive", PTY_PORT="40000")
-    monkeypatch.setattr(processes, "_started_as_task", lambda: True)
-    first = processes._place()
-    monkeypatch.setattr(processes, "_started_as_task", lambda: False)
+    monkeypatch.setattr(processes, "_is_task", lambda: True)
+    first = processes._find_place()
+    monkeypatch.setattr(processes, "_is_task", lambda: False)
     monkeypatch.setenv("SLURM_PROCID", "1")  # which no shell has
-    second = processes._place()
+    second = processes._find_place()
     assert first is not None
     assert second is not None
     assert (first.rank, second.rank, second.world_size) == (0, 1, 2)
@@ -262,11 +268,11 @@ def test_a_step_has_its_own_size_nodes_and_port(monkeypatch: pytest.MonkeyPatch)
     set_slurm(monkeypatch, **job, **step)
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     monkeypatch.delenv("MASTER_PORT", raising=False)
-    one = processes._place()
+    one = processes._find_place()
     assert one is not None
     assert (one.world_size, one.address) == (2, "a2")
     monkeypatch.setenv("SLURM_STEP_ID", "2")
-    other = processes._place()
+    other = processes._find_place()
     assert other is not None
     assert other.port != one.port  # both may run at once, on one machine
 
@@ -292,11 +298,24 @@ def test_variables_that_are_no_numbers_are_named(
         processes.launch()
 
 
+# A command that only launches, as the command line runs it.
+LAUNCH = """
+from types import SimpleNamespace
+from pipeline import __main__ as cli
+
+def main():
+    from pipeline.engine.processes import launch
+    print(launch().world_size)
+
+cli.import_module = lambda name: SimpleNamespace(main=main)
+cli.run("launch")
+"""
+
+
 def test_ranks_that_an_older_shell_left_are_not_read(tmp_path: Path) -> None:
     stale = {"RANK": "", "LOCAL_RANK": "x", "WORLD_SIZE": "2", "SLURM_PROCID": ""}
-    code = "from pipeline.common.processes import launch; print(launch().world_size)"
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", LAUNCH],
         env=os.environ | stale,
         capture_output=True,
         encoding="utf-8",
@@ -309,11 +328,11 @@ def test_a_process_takes_a_gpu_that_it_sees(
     monkeypatch: pytest.MonkeyPatch, visible: int, expected: list[int]
 ) -> None:
     """One of its own, as by --gpus-per-task=1, or one of all of its machine."""
-    monkeypatch.setattr(processes, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(processes, "choose_device", lambda: torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
     for local_rank, index in enumerate(expected):
         place = processes.Place(local_rank, 3, local_rank, "127.0.0.1", 1)
-        devices = processes._strategy(place).parallel_devices
+        devices = processes._make_strategy(place).parallel_devices
         assert devices is not None
         assert devices[local_rank] == torch.device("cuda", index)
 
@@ -344,10 +363,10 @@ def test_gpus_are_counted_by_lines_and_as_cuda_counts(
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     nvidia_smi(tmp_path, monkeypatch, "NVIDIA GeForce RTX 3080 Laptop GPU", "MIG GPU")
-    assert gpus.names() == ["0", "1"]
+    assert gpus.list_names() == ["0", "1"]
     for visible, expected in (("", []), ("2, 0", ["2", "0"]), ("3,-1,1", ["3"]), ("-1", [])):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert gpus.names() == expected
+        assert gpus.list_names() == expected
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch can use the GPU of this machine")
@@ -356,13 +375,11 @@ def test_a_gpu_that_pytorch_cannot_use_is_told(
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     nvidia_smi(tmp_path, monkeypatch, "NVIDIA Null")
-    gpus._tell_unusable.cache_clear()
+    gpus._warn_unusable.cache_clear()
     told = "the machine has 1 GPU, but PyTorch can use 0 and takes the CPU"
-    assert [gpus.device().type for _ in range(2)] == ["cpu", "cpu"]
-    assert capsys.readouterr().err.count(told) == 1
-    assert usable_gpus() == 0
+    assert [gpus.choose_device().type for _ in range(2)] == ["cpu", "cpu"]
     assert capsys.readouterr().err.count(told) == 1
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # asked for
-    gpus._tell_unusable.cache_clear()
-    assert gpus.device().type == "cpu"
+    gpus._warn_unusable.cache_clear()
+    assert gpus.choose_device().type == "cpu"
     assert not capsys.readouterr().err

@@ -16,17 +16,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
 
-from pipeline.common import params, yaml_file
-from pipeline.common.cli import InputError
-from pipeline.common.files import digest
-from pipeline.datasets import BACKGROUND, DATASETS, IGNORE
-from pipeline.datasets.files import checked
-from pipeline.datasets.reading import read
+from pipeline.data.formats import BACKGROUND, DATASETS, IGNORE
+from pipeline.data.formats.files import read_intact
+from pipeline.data.formats.reading import read_sample
+from pipeline.engine import yaml_file
+from pipeline.engine.errors import InputError
+from pipeline.engine.files import digest
+from pipeline.settings import params, schema
 from tests.conftest import ROOT
 from tests.trees import TREES
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
-GOOD = yaml_file.read(ROOT / "params.yaml")
+GOOD = yaml_file.read_yaml(ROOT / "params.yaml")
 FIXED: dict[str, Any] = {  # the same examples in each run, on a busy machine, too
     "derandomize": True,
     "database": None,
@@ -127,25 +128,26 @@ def mutated(draw: st.DrawFn) -> Any:
     return raw
 
 
-def judged(load: Callable[[], params.Params]) -> bool:
+def judged(load: Callable[[], schema.Params]) -> bool:
     """Whether it is taken; then all that the stages make of it must exist."""
     found, refusal = tried(load)
     if found is None:
         assert "params.yaml" in refusal
         return False
     for name in found.variants:
-        digest(found.network(name))
-    json.dumps(params.by_stage(found), allow_nan=False)
+        digest(found.resolve_network(name))
+    json.dumps(inputs.values(found), allow_nan=False)
     return True
 
 
+@pytest.mark.slow
 def test_bad_parameters_are_refused_in_a_sentence() -> None:
     taken = []
 
     @settings(**FIXED, max_examples=2500)
     @given(mutated())
     def check(raw: Any) -> None:
-        taken.append(judged(lambda: params.checked(raw)))
+        taken.append(judged(lambda: params.check(raw)))
 
     check()
     assert 2000 > sum(taken) > 50  # both happen
@@ -292,17 +294,18 @@ def label_files(suffix: str, size: tuple[int, int]) -> st.SearchStrategy[bytes]:
     return st.builds(saved, whole, modes, forms)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TREES)
 def test_bad_labels_are_refused_by_name(name: str, tmp_path: Path) -> None:
     dataset = DATASETS[name]
     pair = dataset.pairs(TREES[name](tmp_path), "train")[0]
-    original, expected = pair.label.read_bytes(), read(pair, dataset).label
+    original, expected = pair.label.read_bytes(), read_sample(pair, dataset).label
     known = {*range(len(dataset.classes)), IGNORE, BACKGROUND}
     told = {"spoilt": [0, 0], "whole": [0, 0]}
 
     def outcome(content: bytes, kind: str) -> np.ndarray | None:
         pair.label.write_bytes(content)
-        sample, refusal = tried(lambda: read(pair, dataset))
+        sample, refusal = tried(lambda: read_sample(pair, dataset))
         told[kind][sample is not None] += 1
         if sample is None:
             assert str(pair.label) in refusal
@@ -337,11 +340,11 @@ def test_bad_labels_are_refused_by_name(name: str, tmp_path: Path) -> None:
 def test_bad_images_are_refused_by_name(name: str, tmp_path: Path) -> None:
     dataset = DATASETS[name]
     pair = dataset.pairs(TREES[name](tmp_path), "train")[0]
-    original, expected = pair.image.read_bytes(), np.asarray(read(pair, dataset).image)
+    original, expected = pair.image.read_bytes(), np.asarray(read_sample(pair, dataset).image)
 
     def as_prepared() -> Any:
-        checked(pair.image)
-        return np.asarray(read(pair, dataset).image)
+        read_intact(pair.image)
+        return np.asarray(read_sample(pair, dataset).image)
 
     @settings(**FIXED, max_examples=300)
     @given(altered(original))

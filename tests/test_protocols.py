@@ -12,10 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ann import SegmentationNetwork
-from pipeline.common.params import Evaluate
 from pipeline.scoring.predict import predict
-from pipeline.scoring.protocols import multi_scale, scaled, sliding, starts, whole
-from pipeline.scoring.shown import sizes_shown
+from pipeline.scoring.protocols import multi_scale, resize, sliding, whole, window_starts
+from pipeline.scoring.sizes import list_input_sizes
+from pipeline.settings.schema import Evaluate
 
 
 def images(height: int, width: int, batch: int = 1, seed: int = 0) -> Tensor:
@@ -75,7 +75,7 @@ def pixel_network(classes: int = 5) -> Any:
     ],
 )
 def test_windows_cover_the_axis(length: int, window: int, stride: int, expected: list[int]) -> None:
-    assert starts(length, window, stride) == expected
+    assert window_starts(length, window, stride) == expected
 
 
 @pytest.mark.parametrize("window", [(48, 64), (48, 64 + 8)])
@@ -169,14 +169,16 @@ def test_predictions_are_of_the_images_size_one_image_at_a_time() -> None:
         assert ids.dtype == "uint8"
         assert (ids == expected).all()
         assert {len(s) for s in network.shown} == {3 if protocol == "whole" else 1}
-        assert sizes_shown((23, 31), protocol, settings) == {s.shape[2:] for s in network.shown}
+        assert list_input_sizes((23, 31), protocol, settings) == {
+            s.shape[2:] for s in network.shown
+        }
 
 
 @pytest.mark.parametrize("sides", [(46, 1000), (40, 62), (60, 62)])
 def test_images_are_resized_first(sides: tuple[int, int], network: SegmentationNetwork) -> None:
     x = images(23, 31)
     factor = min(sides[0] / 23, sides[1] / 31)
-    larger = scaled(x, factor)
+    larger = resize(x, factor)
     settings = Evaluate(
         batch_size=1,
         threads=1,
@@ -195,7 +197,7 @@ def test_images_are_resized_first(sides: tuple[int, int], network: SegmentationN
     ):
         ids = predict(network, x, protocol, settings)
         assert (ids == expected.argmax(dim=1).numpy()).all()
-    assert sizes_shown((23, 31), "whole", settings) == {tuple(larger.shape[2:])}
+    assert list_input_sizes((23, 31), "whole", settings) == {tuple(larger.shape[2:])}
 
 
 class Live(TorchDispatchMode):
@@ -235,7 +237,7 @@ def test_memory_does_not_grow_with_the_number_of_windows_or_scales() -> None:
         return live.peak
 
     few = peak(lambda: sliding(network, x, (32, 32), (32, 32)))
-    assert len(starts(64, 32, 2)) * len(starts(96, 32, 2)) == 561
+    assert len(window_starts(64, 32, 2)) * len(window_starts(96, 32, 2)) == 561
     assert peak(lambda: sliding(network, x, (32, 32), (2, 2))) <= 1.01 * few
     sums = 5 * 4 * 64 * 96
     assert sums < few < sums + 3 * 5 * 4 * 32 * 32 + 2 * 4 * 64 * 96

@@ -9,17 +9,18 @@ from torch import Tensor, nn
 
 from ann import Ohem, loss_sums, segmentation_loss
 from ann.loss import IGNORE_INDEX, pixel_weights
-from pipeline.common import params
+from pipeline.settings import records, schema
 from pipeline.training.recipe import class_weights, make_optimizer, poly_lr, training_loss
+from tests.recorded import manifest, split
 
 LR, DECAY = 0.1, 0.02
 
 
-def optimizer(**settings: Any) -> params.Optimizer:
-    return params.Optimizer.model_validate({"lr": LR, "weight_decay": DECAY} | settings)
+def optimizer(**settings: Any) -> schema.Optimizer:
+    return schema.Optimizer.model_validate({"lr": LR, "weight_decay": DECAY} | settings)
 
 
-def walk(settings: params.Optimizer, gradients: list[float]) -> list[float]:
+def walk(settings: schema.Optimizer, gradients: list[float]) -> list[float]:
     """Return the weight, which starts at 1, after a step by each gradient."""
     model = nn.Linear(1, 1, bias=False)
     nn.init.ones_(model.weight)
@@ -69,25 +70,24 @@ def test_the_learning_rate_by_hand() -> None:
     assert poly_lr(3.0, 0, 8, 0.9, warmup=1) == poly_lr(3.0, 0, 8, 0.9) == 3.0
 
 
-def loss_settings(**changes: Any) -> params.Loss:
+def loss_settings(**changes: Any) -> schema.Loss:
     shipped = {"aux_weight": 0.4, "class_weights": None, "ohem": None, "at_labels": True}
-    return params.Loss.model_validate(shipped | changes)
+    return schema.Loss.model_validate(shipped | changes)
 
 
 def test_class_weights_are_in_the_order_of_the_classes_and_of_the_training_split() -> None:
     pixels = {"c": 700, "a": 200, "b": 100}
-    manifest = {
-        "classes": list(pixels),
-        "splits": {"train": {"pixels": pixels}, "val": {"pixels": {"c": 1, "a": 1, "b": 98}}},
-    }
-    listed = class_weights(loss_settings(class_weights=[3.0, 1.0, 2.0]), manifest)
+    val = split(pixels={"c": 1, "a": 1, "b": 98})
+    splits = records.Splits(train=split(pixels=pixels), val=val)
+    data = manifest(list(pixels), splits=splits)
+    listed = class_weights(loss_settings(class_weights=[3.0, 1.0, 2.0]), data)
     assert listed is not None
     assert listed.tolist() == [3.0, 1.0, 2.0]
     for power in (0.5, 1.0):
-        found = class_weights(loss_settings(class_weights={"power": power}), manifest)
+        found = class_weights(loss_settings(class_weights={"power": power}), data)
         expected = [(1 / (share + 1e-3)) ** power for share in (0.7, 0.2, 0.1)]
         torch.testing.assert_close(found, torch.tensor(expected))  # their sum is not made one
-    assert class_weights(loss_settings(), manifest) is None
+    assert class_weights(loss_settings(), data) is None
 
 
 WEIGHTS = torch.tensor([1.0, 2.0, 0.5, 3.0])

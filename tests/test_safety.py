@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from dvc.utils.serialize import YAMLFileCorruptedError, load_yaml
 
-from pipeline import ui
-from pipeline.common import params
-from pipeline.common.cli import InputError
+from pipeline.commands import ui
+from pipeline.engine.errors import InputError
+from pipeline.settings import params
 from tests.conftest import ROOT
 
 SOURCES = [f for top in ("ann", "pipeline", ".ci") for f in sorted((ROOT / top).rglob("*.py"))]
@@ -89,7 +89,7 @@ def test_no_reader_of_params_runs_its_tags(tmp_path: Path) -> None:
 
 
 def test_the_pages_are_for_this_machine_only() -> None:
-    assert ui.command(5000, "sqlite:///mlflow.db")[6:8] == ["--host", "127.0.0.1"]
+    assert ui.make_command(5000, "sqlite:///mlflow.db")[6:8] == ["--host", "127.0.0.1"]
 
 
 def test_every_locked_package_has_hashes() -> None:
@@ -112,10 +112,10 @@ def test_the_audit_fails_on_a_known_fault_and_tells_what_it_could_not_ask() -> N
     good = {"name": "a", "version": "1", "vulns": []}
     bad = {"name": "b", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}]}
     skipped = {"name": "c", "skip_reason": "not found"}
-    assert audit.told([good]) == ("1 packages audited, 0 known faults", 0)
-    sentence, status = audit.told([good, bad, skipped])
+    assert audit.summarize([good]) == ("1 packages audited, 0 known faults", 0)
+    sentence, status = audit.summarize([good, bad, skipped])
     assert status == 1
-    assert sentence.splitlines()[0] == "b 2: CVE-1, mended in 3"
+    assert sentence.splitlines()[0] == "b 2: CVE-1, fixed in 3"
     assert "2 packages audited, 1 known faults; 1 could not be audited" in sentence
-    sentence, status = audit.told([skipped, skipped])
-    assert (status, sentence[:45]) == (0, "0 packages audited; 2 could not be audited, f")
+    sentence, status = audit.summarize([skipped, skipped])
+    assert (status, sentence[:45]) == (0, "0 packages audited; 2 could not be audited, b")

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from ann import SAMPLINGS, Sampler, anchors
 from ann.noise import Dropout2d, uniform
-from ann.sampling import bins
+from ann.pooling import bins
 
 PAPER = (1, 3, 6, 8)
 
@@ -35,9 +35,9 @@ def test_pooling_is_adaptive_pooling(layout: torch.memory_format) -> None:
         torch.testing.assert_close(Sampler(sampling, PAPER)([x])[0], expected)
 
 
-def positions(sampler: Sampler, keys: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    grid = torch.arange(height * width).view(1, 1, height, width).expand(len(keys), 1, -1, -1)
-    one, two = sampler([grid, grid], keys)
+def positions(sampler: Sampler, sample_ids: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    grid = torch.arange(height * width).view(1, 1, height, width).expand(len(sample_ids), 1, -1, -1)
+    one, two = sampler([grid, grid], sample_ids)
     assert torch.equal(one, two)  # key and value are sampled at the same places
     return one[:, 0]
 
@@ -67,13 +67,13 @@ def test_pyramid_random_draws_one_position_in_each_bin() -> None:
 @pytest.mark.parametrize("sampling", ["random", "pyramid_random"])
 def test_random_places_belong_to_the_sample_and_not_to_the_batch(sampling: str) -> None:
     sampler, x = Sampler(sampling, [6]).train(), torch.randn(3, 4, 12, 12)
-    keys = torch.tensor([5, 6, 7])
-    together = sampler([x], keys)[0]
-    alone = torch.cat([sampler([x[i : i + 1]], keys[i : i + 1])[0] for i in range(3)])
+    sample_ids = torch.tensor([5, 6, 7])
+    together = sampler([x], sample_ids)[0]
+    alone = torch.cat([sampler([x[i : i + 1]], sample_ids[i : i + 1])[0] for i in range(3)])
     assert torch.equal(together, alone)
-    assert not torch.equal(together, sampler([x], keys + 1)[0])
+    assert not torch.equal(together, sampler([x], sample_ids + 1)[0])
     sampler.eval()
-    assert torch.equal(sampler([x], keys)[0], sampler([x], None)[0])  # evaluation repeats
+    assert torch.equal(sampler([x], sample_ids)[0], sampler([x], None)[0])  # evaluation repeats
 
 
 def test_uniform_is_uniform_and_its_streams_differ() -> None:
@@ -94,7 +94,7 @@ def test_dropout_keeps_the_mean_and_drops_whole_channels() -> None:
     assert out.unique().tolist() == [0.0, pytest.approx(4 / 3)]
     assert abs(out.mean() - 1) < 0.02
     assert torch.equal(out.amax((2, 3)), out.amin((2, 3)))
-    with pytest.raises(ValueError, match="keys"):
+    with pytest.raises(ValueError, match="sample_ids"):
         drop(torch.ones(1, 2, 2, 2), None)
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ann import SegmentationNetwork
-from pipeline.datasets import DATASETS, IGNORE, scene
-from pipeline.prepare import prepare
+from pipeline.data.formats import DATASETS, IGNORE, scene
+from pipeline.stages.prepare import prepare
 
 HEIGHT, WIDTH = 128, 256
 CITYSCAPES = DATASETS["cityscapes"]
@@ -39,9 +39,9 @@ def test_the_cityscapes_loader_reads_it(tmp_path: Path) -> None:
     scene.write(root, counts={"train": 24, "val": 8}, seed=0, height=HEIGHT, width=WIDTH)
     manifest = prepare(CITYSCAPES, root, out)
     for split, count in (("train", 24), ("val", 8)):
-        assert manifest["splits"][split]["count"] == count
-        assert all(manifest["splits"][split]["pixels"].values())  # all 19 classes occur
-        assert manifest["splits"][split]["ignored_pixels"] > 0
+        assert getattr(manifest.splits, split).count == count
+        assert all(getattr(manifest.splits, split).pixels.values())  # all 19 classes occur
+        assert getattr(manifest.splits, split).ignored_pixels > 0
     first, other = (next(root.glob(f"leftImg8bit/{s}/*/*.png")) for s in ("train", "val"))
     assert first.read_bytes() != other.read_bytes()
 

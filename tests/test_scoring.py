@@ -9,14 +9,15 @@ import torch
 
 from ann import Ohem
 from ann.noise import Dropout2d, uniform
-from pipeline.common import checkpoint, params
-from pipeline.common.cli import InputError
-from pipeline.common.params import Evaluate
+from pipeline.engine import checkpoint
+from pipeline.engine.errors import InputError
 from pipeline.scoring import predict
 from pipeline.scoring.categories import categories
-from pipeline.scoring.protocols import exceeds, scaled, scaled_size
+from pipeline.scoring.protocols import exceeds, resize, scaled_size
 from pipeline.scoring.results import merge, protocol_scores
-from pipeline.scoring.shown import sizes_shown
+from pipeline.scoring.sizes import list_input_sizes
+from pipeline.settings import params
+from pipeline.settings.schema import Evaluate
 from tests.conftest import ROOT
 
 SETTINGS = params.load(ROOT / "params.yaml")
@@ -55,7 +56,7 @@ def test_the_sizes_that_a_network_is_shown(
     expected: set[tuple[int, int]],
 ) -> None:
     found = settings(**({"protocols": [protocol]} | given))
-    assert sizes_shown(size, protocol, found) == expected
+    assert list_input_sizes(size, protocol, found) == expected
 
 
 def test_sizes_and_scales() -> None:
@@ -68,11 +69,11 @@ def test_sizes_and_scales() -> None:
         False,
     ]
     images = torch.arange(48, dtype=torch.uint8).view(1, 3, 4, 4)
-    assert scaled(images, 1.1) is images  # of the same size after rounding
+    assert resize(images, 1.1) is images  # of the same size after rounding
     checks = (torch.arange(64).view(1, 1, 8, 8) % 2 * 200).to(torch.uint8).expand(1, 3, 8, 8)
-    assert ((scaled(checks, 0.375) - 100.0).abs() < 20).all()  # no pixel alone: antialiased
+    assert ((resize(checks, 0.375) - 100.0).abs() < 20).all()  # no pixel alone: antialiased
     given = settings(sides=(8, 1000))
-    assert predict.as_shown(images, given).shape == (1, 3, 8, 8)
+    assert predict.resize_for_whole(images, given).shape == (1, 3, 8, 8)
 
 
 class Sizes:
@@ -82,20 +83,20 @@ class Sizes:
 
 def test_batches_are_of_one_size_and_in_order() -> None:
     a, b = (4, 6), (6, 4)
-    groups = predict.batches_of_one_size(Sizes(a, a, a, b, a, b, b, b), 2)  # type: ignore[arg-type]
+    groups = predict.group_by_size(Sizes(a, a, a, b, a, b, b, b), 2)  # type: ignore[arg-type]
     assert groups == [[0, 1], [2], [3], [4], [5, 6], [7]]
-    assert predict.batches_of_one_size(Sizes(), 2) == []  # type: ignore[arg-type]
+    assert predict.group_by_size(Sizes(), 2) == []  # type: ignore[arg-type]
 
 
 def test_images_become_a_batch_channels_first() -> None:
     pixels = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
-    found = predict.as_batch([pixels[0], pixels[1]])
+    found = predict.stack_images([pixels[0], pixels[1]])
     assert found.shape == (2, 3, 4, 5)
     assert found[1, 2, 3, 4] == pixels[1, 3, 4, 2]
 
 
 def network_file(folder: Path, **changes: Any) -> Path:
-    network = SETTINGS.network("ann") | {"widths": [8, 8, 8, 8], "channels": 8} | changes
+    network = SETTINGS.resolve_network("ann") | {"widths": [8, 8, 8, 8], "channels": 8} | changes
     file = folder / "network.safetensors"
     torch.manual_seed(0)
     state = checkpoint.build(network, 2).state_dict()
@@ -105,13 +106,13 @@ def network_file(folder: Path, **changes: Any) -> Path:
 
 def test_a_network_is_loaded_ready_to_predict(tmp_path: Path) -> None:
     file = network_file(tmp_path)
-    made = predict.load(file, "x", ["a", "b"], [(128, 256)], settings())
+    made = predict.load_network(file, "x", ["a", "b"], [(128, 256)], settings())
     assert not made.training
     assert made.reduce[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert torch.get_num_threads() == 1
     for classes in (["b", "a"], ["a", "b", "c"]):
         with pytest.raises(InputError, match=r"trained for 2 classes; allowed are the \d of x"):
-            predict.load(file, "x", classes, [(128, 256)], settings())
+            predict.load_network(file, "x", classes, [(128, 256)], settings())
 
 
 def test_category_iou_is_of_the_merged_matrix() -> None:
@@ -120,15 +121,15 @@ def test_category_iou_is_of_the_merged_matrix() -> None:
     merged = merge(confusion, list(groups.values()))
     assert merged.tolist() == [[5 + 2 + 1 + 9, 1 + 0], [3 + 0, 7]]
     told = protocol_scores(confusion, ["a", "b", "c"], groups)
-    assert told["category_iou"] == {"one": 17 / 21, "two": 7 / 11}
-    assert told["category_miou"] == pytest.approx((17 / 21 + 7 / 11) / 2)
-    assert told["class_iou"] == {"a": 5 / 12, "b": 7 / 11, "c": 9 / 12}
-    assert told["classes_present"] == 3
-    assert told["confusion"] == confusion.tolist()
+    assert told.category_iou == {"one": 17 / 21, "two": 7 / 11}
+    assert told.category_miou == pytest.approx((17 / 21 + 7 / 11) / 2)
+    assert told.class_iou == {"a": 5 / 12, "b": 7 / 11, "c": 9 / 12}
+    assert told.classes_present == 3
+    assert told.confusion == confusion.tolist()
 
 
 def test_cityscapes_categories_by_hand() -> None:
-    from pipeline.datasets import DATASETS
+    from pipeline.data.formats import DATASETS
 
     classes = list(DATASETS["cityscapes"].classes)
     found = categories(classes)
@@ -156,23 +157,23 @@ def splitmix(key: int, stream: int, number: int) -> float:
 
 
 def test_randomness_is_the_published_generator() -> None:
-    keys = [0, 1, -1, 2**62 + 12345]
+    sample_ids = [0, 1, -1, 2**62 + 12345]
     for stream in (0, 1, 257):
-        found = uniform(torch.tensor(keys), stream, 5)
-        expected = [[splitmix(k & (2**64 - 1), stream, n) for n in range(1, 6)] for k in keys]
+        found = uniform(torch.tensor(sample_ids), stream, 5)
+        expected = [[splitmix(k & (2**64 - 1), stream, n) for n in range(1, 6)] for k in sample_ids]
         assert found.dtype == torch.float32
         assert found.tolist() == expected
 
 
 def test_dropout_keeps_whole_channels_and_their_mean() -> None:
-    keys, layer = torch.tensor([3, 9]), Dropout2d(0.25, stream=5)
+    sample_ids, layer = torch.tensor([3, 9]), Dropout2d(0.25, stream=5)
     x = torch.ones(2, 40, 2, 3)
-    keep = uniform(keys, 5, 40) >= 0.25
+    keep = uniform(sample_ids, 5, 40) >= 0.25
     expected = (keep / 0.75)[:, :, None, None].expand_as(x)
-    assert torch.equal(layer(x, keys), expected)
+    assert torch.equal(layer(x, sample_ids), expected)
     assert torch.equal(layer.eval()(x, None), x)
     assert torch.equal(Dropout2d(0.0, 5)(x, None), x)
-    with pytest.raises(ValueError, match="dropout in training needs one key a sample"):
+    with pytest.raises(ValueError, match="dropout in training needs one id a sample"):
         layer.train()(x, None)
 
 

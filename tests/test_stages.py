@@ -1,158 +1,196 @@
-"""The code that each stage of dvc.yaml imports against the code that it depends on.
+"""The rooms of the house, and the code that each stage depends on."""
 
-A stage runs again only if DVC sees a change. So what a stage imports, directly or not, must be
-among its deps, unless it is named here with the reason why it cannot shape the stage's output.
-"""
-
-import ast
-from collections.abc import Iterable, Iterator
-from functools import cache
+import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from pipeline.engine.source import code_of, imported_files, imports, within
+from pipeline.settings import inputs, params
+from pipeline.settings.code import IRRELEVANT, IRRELEVANT_TO, RELEVANT, digests, files_of
+from pipeline.settings.paths import INPUTS
 from tests.conftest import ROOT
 
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-PACKAGES = ("ann", "contexts", "pipeline")
-
-COMMON = {  # of pipeline.common, for every stage but those of OWN
-    "cli": "how a stage starts, and the sentence with which it fails",
-    "combinations": "refuses params.yaml, and changes no value of it",
-    "contexts": "refuses params.yaml; a context's code is in data/settings/contexts",
-    "failures": "keeps why a run failed, which is no output of DVC's",
-    "gpus": "says which devices there are; the record names the one that was used",
-    "files": "writes a file whole, and takes the digest of one",
-    "memory": "counts what a run took, which is in its record only",
-    "orphans": "ends a stage with its parent",
-    "params": "the schema; the values that a stage reads are its params",
-    "paths": "where files lie; dvc.yaml names the same places",
-    "progress": "what stands on the screen",
-    "provenance": "names the commit and the machine, which DVC does not compare",
-    "trials": "refuses networks before they train, and changes no value of them",
-    "warm": "starts a stage sooner",
-    "workspace": "links to files beside DVC's temporary copies",
-    "yaml_file": "reads params.yaml as DVC does",
-}
-OWN = {  # what of COMMON shapes the output of these stages all the same
-    "check": {"combinations", "contexts", "params", "trials", "workspace", "yaml_file"},
-    "efficiency": {"memory"},
-    "networks": {"memory"},
-}
-TRAINED = "a context's code is in data/settings/contexts, and so in the weights"
-NEUTRAL = {  # modules that single stages import
-    "check": {
-        "pipeline.common.checkpoint": "how weights lie in files, to refuse those that do not fit",
-        "pipeline.imported": "refuses a checkpoint that does not fit, and keeps nothing of it",
-        "pipeline.training.weights": "refuses weights that do not fit, and keeps nothing of them",
-    },
-    "train": {
-        "pipeline.scoring.shown": "the sizes that an evaluation shows, to refuse a network early",
-        "contexts": TRAINED,
-        "pipeline.tracking.runs": "what MLflow is told",
-        "pipeline.tracking.store": "where MLflow is",
-    },
-    "evaluate": {"contexts": TRAINED},
-    "imported": {
-        "contexts": "the published layouts have contexts of the paper's only",
-    },
-    "pictures": {"contexts": TRAINED},
-}
-NAMES = {  # what may be imported from a module without a dependency on it
-    "ann.loss": {"IGNORE_INDEX": "255 in the label files of all datasets"},
-    "pipeline.contact_sheet": {"SHEETS": "where they lie"},
-    "pipeline.prepare": {"MANIFEST": "where it lies", "folder": "where the prepared data lie"},
-}
+ROOMS = [  # each imports only what stands below it
+    *("__main__", "commands", "stages", "reporting", "measuring", "training", "tracking"),
+    *("scoring", "data", "settings", "engine", "contexts", "ann"),
+]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+FILES = sorted(
+    f.relative_to(ROOT) for p in ("ann", "contexts", "pipeline") for f in (ROOT / p).rglob("*.py")
+)
 
 
-def file_of(module: str) -> Path | None:
-    """Return the module's file below the root, if it is one of ours."""
-    path = Path(*module.split("."))
-    files = (path / "__init__.py", path.with_suffix(".py"))
-    return next((f for f in files if module.startswith(PACKAGES) and (ROOT / f).exists()), None)
+def module_of(file: Path) -> str:
+    return ".".join(file.with_suffix("").parts).removesuffix(".__init__")
 
 
-def runtime(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk over a module, functions included, but not over what only a type checker sees."""
-    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-        return
-    yield node
-    for child in ast.iter_child_nodes(node):
-        yield from runtime(child)
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if parts[0] == "pipeline" and len(parts) > 1 else parts[0]
 
 
-@cache
-def imports(file: Path) -> frozenset[str]:
-    """Return the modules of ours that a file takes something from, but not for NAMES."""
-    found: set[str] = set()
-    for node in runtime(ast.parse((ROOT / file).read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        if isinstance(node, ast.ImportFrom):
-            assert node.module
-            assert not node.level, f"{file} imports relative to itself"
-            for name in (alias.name for alias in node.names):
-                module = f"{node.module}.{name}"
-                if name not in NAMES.get(node.module, {}):
-                    found.add(module if file_of(module) else node.module)
-    return frozenset(module for module in found if file_of(module))
+ARROWS = {module_of(f): imports(ROOT, f) - {module_of(f)} for f in FILES}
 
 
-def closure(stage: str, module: str) -> set[Path]:
-    """Return the files that shape the stage's output."""
-    neutral = {f"pipeline.common.{name}" for name in COMMON.keys() - OWN.get(stage, set())}
-    neutral |= NEUTRAL.get(stage, {}).keys()
-    seen: set[str] = set()
-    to_come = {module}
-    while to_come:
-        seen |= to_come
-        to_come = {name for m in to_come for name in imports(file_of(m) or Path())}
-        to_come -= seen | neutral
-    return {file for m in seen if (file := file_of(m))}
+def test_every_arrow_goes_down_the_stairs() -> None:
+    climbing = [
+        f"{module} imports {other}"
+        for module, others in ARROWS.items()
+        for other in others
+        if {module, other} != {"pipeline"}
+        and ROOMS.index(room_of(module)) > ROOMS.index(room_of(other))
+    ]
+    assert climbing == []
 
 
-def definition(stage: str) -> tuple[str, list[str]]:
-    """Return the module that the stage runs, and the code that it depends on."""
-    found = STAGES[stage].get("do", STAGES[stage])
-    deps = [d for d in found["deps"] if d.split("/")[0] in PACKAGES]
-    return found["cmd"].split()[2], deps
+def test_no_module_imports_a_stage_or_a_command() -> None:
+    for module, others in ARROWS.items():
+        assert [o for o in others if room_of(o) in ("stages", "commands")] == [], module
 
 
-def missing(files: Iterable[Path], deps: Iterable[str]) -> list[str]:
-    """Return the files that no dependency names, itself or by a folder."""
-    roots = {Path(dep) for dep in deps}
-    return sorted(f.as_posix() for f in files if not roots & {f, *f.parents})
+def test_no_import_runs_in_a_circle() -> None:
+    ended: set[str] = set()
+
+    def follow(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join((*path, module))
+        if module not in ended:
+            for other in ARROWS[module]:
+                follow(other, (*path, module))
+            ended.add(module)
+
+    for module in ARROWS:
+        follow(module, ())
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_the_code_that_shapes_its_output_and_on_no_other(stage: str) -> None:
-    module, deps = definition(stage)
-    files = closure(stage, module)
-    assert missing(files, deps) == []
-    for dep in deps:  # without any of them something would be missing
-        assert missing(files, [d for d in deps if d != dep]), f"{stage} does not use {dep}"
+def unneeded(stage: str) -> set[str]:
+    return {*IRRELEVANT, *IRRELEVANT_TO.get(stage, ())} - RELEVANT.get(stage, set())
+
+
+def with_packages(modules: set[str]) -> set[str]:
+    """Add what Python loads because the modules lie in packages, whose names say nothing more."""
+    known: set[str] = set()
+    waiting = set(modules)
+    while waiting:
+        known |= waiting
+        packages = {module.rpartition(".")[0] for module in waiting} - {""}
+        waiting = packages.union(*(ARROWS.get(module, set()) for module in waiting)) - known
+    return known
+
+
+@pytest.mark.parametrize("stage", [s for s in STAGES if s != "check"])
+def test_a_stage_depends_on_all_that_it_imports_but_for_what_has_a_reason(stage: str) -> None:
+    """The modules that Python really loads, against those that were read from the files."""
+    script = (
+        "import sys, json; import pipeline.stages.{}; "
+        "print(json.dumps([m for m in sys.modules if m.split('.')[0] in {!r}]))"
+    ).format(stage, ("ann", "contexts", "pipeline"))
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=True, encoding="utf-8"
+    )
+    loaded = set(json.loads(done.stdout))
+    without = frozenset(unneeded(stage))
+    shaping = {module_of(file) for file in files_of(stage)}
+    reached = {module_of(f) for f in imported_files(f"pipeline.stages.{stage}", frozenset())}
+    assert loaded <= with_packages(reached)
+    for module in loaded & reached - shaping:
+        # It has a reason, or only what has one imports it.
+        importers = {m for m in shaping if module in ARROWS[m]}
+        assert within(module, without) or not importers, module
 
 
 def test_every_reason_is_needed() -> None:
-    """A module that no stage imports any longer leaves the lists, too."""
-    used = {name for file in ROOT.glob("pipeline/**/*.py") for name in imports(file)}
-    used |= {"pipeline.common.warm"}  # by the package itself, which every stage imports
-    assert {f"pipeline.common.{name}" for name in COMMON} <= used
-    for stage, reasons in NEUTRAL.items():
-        module, _ = definition(stage)
-        own = {name for file in closure(stage, module) for name in imports(file)}
-        assert own >= reasons.keys(), stage
+    for stage in STAGES.keys() - {"check"}:
+        reached = {module_of(f) for f in imported_files(f"pipeline.stages.{stage}", frozenset())}
+        for name in IRRELEVANT_TO.get(stage, ()):
+            assert any(within(module, frozenset({name})) for module in reached), (stage, name)
+    used = set().union(*ARROWS.values())
+    for name in IRRELEVANT:
+        assert any(within(module, frozenset({name})) for module in used), name
+
+
+def copied(folder: Path) -> Path:
+    for name in ("ann", "contexts", "pipeline"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "stale", "current"),
+    [
+        ("pipeline/reporting/statistics.py", {"report", "figures"}, {"train", "evaluate", "scene"}),
+        ("pipeline/training/loop.py", {"train"}, {"evaluate", "report", "prepare", "plan"}),
+        ("pipeline/training/recipe.py", {"train", "networks", "plan"}, {"evaluate", "report"}),
+        ("ann/fast.py", {"train", "evaluate", "networks", "pictures"}, {"scene", "prepare"}),
+        ("pipeline/scoring/results.py", {"evaluate", "imported"}, {"train", "prepare"}),
+        ("pipeline/engine/progress.py", set(), set(STAGES) - {"check"}),
+        ("pipeline/engine/memory.py", {"networks", "efficiency"}, {"train", "report"}),
+    ],
+)
+def test_a_change_of_code_makes_stale_what_it_shapes_and_nothing_else(
+    file: str, stale: set[str], current: set[str], tmp_path: Path
+) -> None:
+    root = copied(tmp_path)
+    before = {stage: digests(stage, root) for stage in stale | current}
+    changed = root / file
+    text = changed.read_text(encoding="utf-8")
+    changed.write_text(f"# Only words.\n{text}", encoding="utf-8")
+    assert {stage: digests(stage, root) for stage in before} == before
+    changed.write_text(f"{text}\nMORE = 1\n", encoding="utf-8")
+    assert {stage for stage in before if digests(stage, root) != before[stage]} == stale
+
+
+def test_words_are_no_code(tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    plain = 'def f(x):\n    ""\n    return x["#"] + "# no comment"\n'
+    file.write_text(plain, encoding="utf-8")
+    bare = code_of(file)
+    for text in (
+        plain.replace('    ""', '    """Return\n\n    an ä item."""  # why'),
+        f"\n# a comment\n\n{plain}   \n\n",
+    ):
+        file.write_text(text, encoding="utf-8")
+        assert code_of(file) == bare
+    file.write_text(plain.replace("no comment", "text"), encoding="utf-8")
+    assert code_of(file) != bare
 
 
 def test_imports_in_functions_count_and_those_of_types_do_not(tmp_path: Path) -> None:
-    file = tmp_path / "module.py"
-    file.write_text(
+    for name in ("ann", "pipeline/settings/paths", "pipeline/stages/collect", "pipeline/late"):
+        file = tmp_path / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("", encoding="utf-8")
+    (tmp_path / "pipeline/module.py").write_text(
         "from typing import TYPE_CHECKING\n"
+        "import json\n"
         "from ann import Sampler\n"
-        "from pipeline.datasets import base\n"
-        "from pipeline.prepare import MANIFEST\n"
-        "if TYPE_CHECKING:\n    from pipeline import plan\n"
-        "def late():\n    import pipeline.collect\n"
+        "from pipeline.settings import paths\n"
+        "if TYPE_CHECKING:\n    from pipeline import late\n"
+        "def late():\n    import pipeline.stages.collect\n",
+        encoding="utf-8",
     )
-    assert imports(file) == {"ann", "pipeline.datasets.base", "pipeline.collect"}
+    found = {"ann", "pipeline.settings.paths", "pipeline.stages.collect"}
+    assert imports(tmp_path, Path("pipeline/module.py")) == found
+
+
+def test_each_stage_depends_on_its_file_of_inputs_and_has_its_name() -> None:
+    settings = params.load(ROOT / "params.yaml")
+    written = {INPUTS / file for file in inputs.files(settings)}
+    for name, definition in STAGES.items():
+        stage = definition.get("do", definition)
+        assert stage["cmd"].split()[:4] == ["python", "-m", "pipeline", name]
+        assert "params" not in stage
+        if name == "check":
+            continue
+        own = [d for d in stage["deps"] if d.startswith(str(INPUTS))]
+        assert len(own) == 1, name
+        if "${" not in own[0]:
+            assert Path(own[0]) in written
+        assert own[0].removeprefix(f"{INPUTS}/").split("/")[0].removesuffix(".json") == name
+    for stage in ("train", "evaluate"):
+        for variant in settings.variants:
+            assert INPUTS / stage / f"{variant}.json" in written

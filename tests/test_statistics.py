@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.reporting import pairs
 from pipeline.reporting import statistics as st
-from pipeline.reporting.results import Result, Results
+from pipeline.reporting.columns import Table
+from pipeline.reporting.results import Results
+from pipeline.reporting.tables import pairs
+from tests import recorded
 
 
 def row(*scores: float) -> dict[int, float]:
@@ -35,15 +37,19 @@ def test_one_rule_finds_a_difference() -> None:
     a, b = row(50, 52, 57), row(40, 42.5, 46.8)
     found = st.pair(a, b)
     assert found.p == pytest.approx(stats.ttest_rel([*a.values()], [*b.values()]).pvalue)
-    assert found.found
-    assert not st.pair(a, row(49, 54, 56)).found
+    assert found.is_different
+    assert not st.pair(a, row(49, 54, 56)).is_different
     assert st.pair(a, a).p == 1
     assert st.pair(a, row(49, 51, 56)).p == 0  # every seed by the same
     # The bootstrap interval is of one sign, and the test says that this is no difference.
     noisy = st.pair(row(0, 0, 0), row(4.2, 3.1, 1.4))
     assert noisy.difference.high < 0 < noisy.p - st.LEVEL
     one = st.pair(row(50), row(10))
-    assert (one.n, one.found, math.isnan(one.p)) == (1, False, True)  # one seed tells nothing
+    assert (one.n, one.is_different, math.isnan(one.p)) == (
+        1,
+        False,
+        True,
+    )  # one seed tells nothing
 
 
 def test_equal_seeds_only() -> None:
@@ -90,17 +96,14 @@ def test_order() -> None:
 def test_pairs_of_rows() -> None:
     scores = {"a": (50, 52, 57), "b": (40, 42.5, 46.8), "c": (50.2, 51.9, 57), "d": ()}
     results: Results = {
-        name: [
-            Result(name, seed, {"protocols": {"whole": {"miou": x / 100}}}, {})
-            for seed, x in enumerate(values)
-        ]
+        name: [recorded.run(name, seed, x / 100) for seed, x in enumerate(values)]
         for name, values in scores.items()
     }
-    frame = pairs.table(results, list(scores))
+    frame = pairs.build_frame(results, list(scores))
     assert frame[["first", "second"]].to_numpy().tolist() == [["a", "b"], ["a", "c"], ["b", "c"]]
-    assert frame["told_apart"].tolist() == [True, False, True]
-    assert "Of 3 pairs of rows, 2 are told apart" in pairs.separation(frame)
-    shown = pairs.shown(frame)
+    assert frame["different"].tolist() == [True, False, True]
+    assert "2 of 3 pairs of rows differ" in pairs.count_differences(frame)
+    shown = Table(frame, pairs.COLUMNS).format_cells()
     assert shown.loc[0, "difference"] == "+9.9 (+9.5 to +10.2)"
     assert shown["seeds needed"].tolist() == ["2", "more than 100", "2"]
-    assert pairs.separation(pairs.table(results, ["d", "a"])).startswith("No two rows")
+    assert pairs.count_differences(pairs.build_frame(results, ["d", "a"])).startswith("No two rows")

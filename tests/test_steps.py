@@ -9,15 +9,16 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from ann.loss import IGNORE_INDEX
-from pipeline.common import params
-from pipeline.common.cli import RunFailed
-from pipeline.common.paths import RunPaths
-from pipeline.inputs.loader import Batch, sample_indices
+from pipeline.data.samples.loader import Batch, sample_indices
+from pipeline.engine.errors import RunError
+from pipeline.settings import params, schema
+from pipeline.settings.paths import RunPaths
 from pipeline.training import state
-from pipeline.training.recipe import combined, training_sums
+from pipeline.training.recipe import combine_sums, training_sums
 from pipeline.training.run import Run
 from pipeline.training.state import Training
 from tests.conftest import ROOT
+from tests.recorded import RECORD, START, manifest
 
 SETTINGS = params.load(ROOT / "params.yaml")
 CLASSES = ("a", "b", "c")
@@ -46,15 +47,15 @@ def make(monkeypatch: pytest.MonkeyPatch, folder: Path, **changes: Any) -> Train
     train["loss"]["class_weights"] = changes.pop("weights", [1.0, 2.0, 4.0])
     train["loss"]["at_labels"] = changes.pop("at_labels", True)
     train["loss"]["ohem"] = changes.pop("ohem", None)
-    network = SETTINGS.network("baseline") | {"widths": [8, 8, 8, 8], "channels": 8}
+    network = SETTINGS.resolve_network("baseline") | {"widths": [8, 8, 8, 8], "channels": 8}
     network |= changes.pop("network", {})
     run = Run(
         profile="embedded",
         variant="baseline",
         seed=0,
         network=network | {"aux_channels": 8},
-        train=params.Train.model_validate(train | changes),
-        manifest={"classes": list(CLASSES), "digest": "d", "dataset": "x"},
+        train=schema.Train.model_validate(train | changes),
+        manifest=manifest(list(CLASSES), dataset="x"),
         precision="float32",
         device="cpu",
         world_size=1,
@@ -67,7 +68,7 @@ def make(monkeypatch: pytest.MonkeyPatch, folder: Path, **changes: Any) -> Train
 
 def freeze_statistics(made: Training) -> None:
     """Let batch norm see the same in every part, so that parts can add up to the batch."""
-    for module in made.bare.modules():
+    for module in made.module.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
 
@@ -85,9 +86,9 @@ def batch() -> Batch:
 def parts(made: Training, whole: Batch, size: int) -> list[Any]:
     """Return the sums of the loss over parts of `size` samples each."""
     found = []
-    for i in range(0, len(whole.keys), size):
-        images, labels, keys = (t[i : i + size] for t in whole)
-        logits, aux_logits = made.model(images, keys)
+    for i in range(0, len(whole.sample_ids), size):
+        images, labels, sample_ids = (t[i : i + size] for t in whole)
+        logits, aux_logits = made.model(images, sample_ids)
         sums = training_sums(
             made.run.train.loss,
             logits,
@@ -101,7 +102,7 @@ def parts(made: Training, whole: Batch, size: int) -> list[Any]:
 
 
 def gradients(made: Training) -> list[Tensor]:
-    return [p.grad.clone() for p in made.bare.parameters() if p.grad is not None]
+    return [p.grad.clone() for p in made.module.parameters() if p.grad is not None]
 
 
 @pytest.mark.parametrize("at_labels", [True, False])
@@ -112,7 +113,7 @@ def test_without_ohem_the_loss_is_over_the_pixels_of_the_batch(
     made = make(monkeypatch, tmp_path, micro_batch=micro_batch, at_labels=at_labels)
     freeze_statistics(made)
     (sums,) = parts(made, batch(), 4)
-    expected = combined(made.run.train.loss, sums, sums.kept, sums.valid)
+    expected = combine_sums(made.run.train.loss, sums, sums.kept, sums.valid)
     made.fabric.backward(expected)
     whole = gradients(made)
     made.optimizer.zero_grad()
@@ -168,8 +169,8 @@ def test_batch_norm_sees_each_part_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, micro_batch: int | None
 ) -> None:
     made, whole, size = make(monkeypatch, tmp_path, micro_batch=micro_batch), batch(), 4
-    first = made.bare.backbone.stem[0]
-    norm = made.bare.backbone.stem[1]
+    first = made.module.backbone.stem[0]
+    norm = made.module.backbone.stem[1]
     seen: list[Tensor] = []
     first.register_forward_hook(lambda *given: seen.append(given[-1].detach()))
     made._gradients(whole)
@@ -186,12 +187,12 @@ def test_a_step_goes_by_the_learning_rate_of_its_iteration(
 ) -> None:
     made = make(monkeypatch, tmp_path, micro_batch=2)
     for iteration, lr in ((0, 0.25), (1, 0.5 * (7 / 8) ** 0.9), (5, 0.5 * (3 / 8) ** 0.9)):
-        before = [p.detach().clone() for p in made.bare.parameters()]
+        before = [p.detach().clone() for p in made.module.parameters()]
         made.optimizer.zero_grad()
         made._gradients(batch())
         slopes = gradients(made)  # of this step alone: those of an earlier one are dropped
         made.step(iteration, batch())
-        for old, slope, new in zip(before, slopes, made.bare.parameters(), strict=True):
+        for old, slope, new in zip(before, slopes, made.module.parameters(), strict=True):
             torch.testing.assert_close(new.detach(), old - lr * slope, rtol=1e-4, atol=1e-5)
         assert made.lr(iteration) == pytest.approx(lr)
         assert made.losses[iteration] > 0
@@ -209,7 +210,7 @@ def test_a_state_brings_back_the_step_and_the_losses(
     made.save(2)
     again = make(monkeypatch, tmp_path)
     assert (again.start, again.losses.tolist()) == (2, made.losses.tolist())
-    for ours, theirs in zip(again.bare.parameters(), made.bare.parameters(), strict=True):
+    for ours, theirs in zip(again.module.parameters(), made.module.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     other = make(monkeypatch, tmp_path, warmup=1)
     assert other.start == 0  # another run
@@ -220,23 +221,23 @@ def test_a_loss_that_is_not_finite_is_told_with_where_it_was(
 ) -> None:
     made = make(monkeypatch, tmp_path)
     made.losses[:] = torch.tensor([1.0, 2.0, torch.inf, torch.nan, 5, 6, 7, 8])
-    assert made.checked_loss(2) == 2.0
+    assert made.read_finite_loss(2) == 2.0
     monkeypatch.setattr(state, "NAMES", 3)
-    with pytest.raises(RunFailed) as told:
-        made.checked_loss(4)
-    assert told.value.at == 3
+    with pytest.raises(RunError) as told:
+        made.read_finite_loss(4)
+    assert told.value.iteration == 3
     assert "baseline-0: the loss is inf at iteration 3, learning rate 0.386" in str(told.value)
     names = [made.store.names[i] for i in sample_indices(0, 2, 4, 4)]
     assert f"images {', '.join(names[:3])} and 1 more; the last good state" in str(told.value)
     with torch.no_grad():
-        next(made.bare.parameters()).fill_(torch.nan)
-    with pytest.raises(RunFailed, match="is no longer finite") as told:
+        next(made.module.parameters()).fill_(torch.nan)
+    with pytest.raises(RunError, match="is no longer finite") as told:
         made.save(2)
-    assert told.value.at == 2
+    assert told.value.iteration == 2
     assert not made._state.exists()
-    with pytest.raises(RunFailed, match="is no longer finite") as told:
-        made.finish({})
-    assert told.value.at == 8
+    with pytest.raises(RunError, match="is no longer finite") as told:
+        made.finish(START, RECORD.speed)
+    assert told.value.iteration == 8
     assert not made.paths.record.exists()
 
 
@@ -247,5 +248,5 @@ def test_without_class_weights_every_pixel_counts_alike(
     freeze_statistics(made)
     (sums,) = parts(made, batch(), 4)
     assert sums.valid == (batch().labels != IGNORE_INDEX).sum()
-    expected = combined(made.run.train.loss, sums, sums.kept, sums.valid)
+    expected = combine_sums(made.run.train.loss, sums, sums.kept, sums.valid)
     torch.testing.assert_close(made._gradients(batch()), expected.detach())

@@ -11,14 +11,16 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
-from pipeline import track, ui
-from pipeline.common.cli import InputError
+from pipeline.commands import ui
+from pipeline.engine.errors import InputError
+from pipeline.settings import params
 from pipeline.tracking import address, runs, store, variants
+from tests.recorded import scores
 from tests.test_tracking import record
 
 CURVE = [{"iteration": 7, "loss": 0.5, "lr": 0.1}]
 _SHOWN = {"miou": 0.5, "pixel_accuracy": 0.5, "classes_present": 1, "class_iou": {"road": 0.5}}
-SCORES = {"images": 1, "protocols": {"whole": _SHOWN}}
+SCORES = scores(**_SHOWN)
 
 
 def enter(folder: Path, patch: pytest.MonkeyPatch) -> MlflowClient:
@@ -28,18 +30,18 @@ def enter(folder: Path, patch: pytest.MonkeyPatch) -> MlflowClient:
     """
     patch.chdir(folder)
     patch.setenv(address.VARIABLE, f"sqlite:///{folder}/mlflow.db")
-    store._client.cache_clear()
+    store._make_client.cache_clear()
     _artifact_repos_cache.clear()  # by MLflow in each process, which is in one clone only
     return MlflowClient(f"sqlite:///{folder}/./mlflow.db")
 
 
 def send(seed: int = 0) -> str:
     """Send a finished run and its variant, as `track` does; return MLflow's id of the run."""
-    own = record(seed) | {"speed": {"seconds": 1.0}}
+    own = record(seed, **{"speed.seconds": 1.0})
     Path("scores.json").write_text("{}", encoding="utf-8")
-    store._client.cache_clear()
+    store._make_client.cache_clear()
     page = runs.send(own, CURVE, SCORES, [Path("scores.json")])
-    variants.send([variants.Scored(own, CURVE, SCORES)], Path("none.html"))
+    variants.send([variants.ScoredRun(own, CURVE, SCORES)], Path("none.html"))
     return page
 
 
@@ -52,7 +54,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv(address.VARIABLE, f"sqlite:///{folder}/mlflow.db")
         send()
         yield folder
-    store._client.cache_clear()
+    store._make_client.cache_clear()
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def copy(
     folder = tmp_path / "a copy, näher"
     shutil.copytree(original, folder)
     yield folder, enter(folder, monkeypatch)
-    store._client.cache_clear()
+    store._make_client.cache_clear()
 
 
 def change(file: Path, statement: str, *values: str) -> None:
@@ -95,7 +97,7 @@ def test_a_copied_clone_writes_and_reads_its_own_files(
     (_,) = (folder / "mlartifacts" / page).rglob("scores.json")
     for run in pages(client).values():
         assert run.info.artifact_uri.startswith((folder / "mlartifacts").as_uri() + "/")
-    old = pages(client)[record(0)["fingerprint"]].info.run_id
+    old = pages(client)[record(0).fingerprint].info.run_id
     assert {f.path for f in client.list_artifacts(old)} >= {"scores.json"}
 
 
@@ -140,8 +142,8 @@ def test_deleted_runs_are_made_again(
             client.delete_run(run.info.run_id)
     send()
     found = pages(client)
-    variant = found[runs.variant_fingerprint(record(0))].info
-    assert found[record(0)["fingerprint"]].data.tags["mlflow.parentRunId"] == variant.run_id
+    variant = found[runs.fingerprint_variant(record(0))].info
+    assert found[record(0).fingerprint].data.tags["mlflow.parentRunId"] == variant.run_id
     assert variant.run_name.startswith("apnb: 50.0")
 
 
@@ -158,6 +160,7 @@ def as_version(number: str) -> Callable[[Path], None]:
     return lambda file: change(file, "UPDATE alembic_version SET version_num = ?", number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -204,7 +207,7 @@ def test_what_the_user_must_change_is_said(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(address.VARIABLE, given)
     as_garbage(Path("other.db"))
-    store._client.cache_clear()
+    store._make_client.cache_clear()
     with pytest.raises(InputError, match=reason) as refusal:
         store.deliver(lambda: runs.send(record(0), []))
     assert address.VARIABLE in str(refusal.value)
@@ -219,12 +222,12 @@ def test_the_pages_open_at_the_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uri: str
 ) -> None:
     monkeypatch.setenv(address.VARIABLE, uri)
-    monkeypatch.setattr("sys.argv", ["ui", "58765"])
-    monkeypatch.setattr(track, "main", lambda: None)
+    monkeypatch.setattr(params, "load", lambda: None)
+    monkeypatch.setattr(ui, "send_all", lambda _: None)
     monkeypatch.setattr(store, "connect", lambda: (None, "7"))
     started: list[list[str]] = []
     monkeypatch.setattr("os.execv", lambda _, words: started.append(words))
-    ui.main()
+    ui.main(58765)
     server = "http://127.0.0.1:9" if address.is_server(uri) else "http://127.0.0.1:58765"
     assert f"{server}/#/experiments/7/runs?workflowType=machine_learning" in capsys.readouterr().out
     assert len(started) == (not address.is_server(uri))
@@ -234,4 +237,4 @@ def test_a_port_that_is_taken_is_said() -> None:
     import socket
 
     with socket.create_server((ui.HOST, 0)) as other, pytest.raises(InputError, match="PORT=5001"):
-        ui.port([str(other.getsockname()[1])])
+        ui.require_free(other.getsockname()[1])

@@ -13,17 +13,19 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline import evaluate, prepare, submit
-from pipeline.common import checkpoint, params, yaml_file
-from pipeline.common.cli import InputError
-from pipeline.common.files import write_json
-from pipeline.common.paths import RunPaths
-from pipeline.common.processes import launch
-from pipeline.datasets import DATASETS, scene
-from pipeline.datasets.base import lookup_table
-from pipeline.inputs.store import Store
-from pipeline.scoring.predict import as_batch
-from tests.conftest import ROOT, small
+from pipeline.commands import submit
+from pipeline.data.formats import DATASETS, scene
+from pipeline.data.formats.base import make_lookup_table
+from pipeline.data.prepared.store import Store
+from pipeline.engine import checkpoint, yaml_file
+from pipeline.engine.errors import InputError
+from pipeline.engine.processes import launch
+from pipeline.scoring.evaluation import score
+from pipeline.scoring.predict import stack_images
+from pipeline.settings import params, records
+from pipeline.settings.paths import RunPaths, locate_prepared
+from pipeline.stages import prepare
+from tests.conftest import ROOT, command_line, small
 
 CITYSCAPES = DATASETS["cityscapes"]
 SIZE = (64, 128)
@@ -33,7 +35,7 @@ SIZE = (64, 128)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Drawn scenes in Cityscapes' layout, prepared, and a network of random weights, scored."""
     monkeypatch.chdir(tmp_path)
-    settings = small(yaml_file.read(ROOT / "params.yaml"))
+    settings = small(yaml_file.read_yaml(ROOT / "params.yaml"))
     settings["profiles"]["embedded"]["evaluate"] = {
         "batch_size": 2,
         "threads": 1,
@@ -41,7 +43,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "window": [64, 64],
         "stride": [32, 48],
     }
-    yaml_file.write(Path("params.yaml"), settings)
+    yaml_file.write_yaml(Path("params.yaml"), settings)
     root = Path(settings["dataset_dir"])
     scene.write(root, counts={"train": 1, "val": 3}, seed=0, height=SIZE[0], width=SIZE[1])
     (root / "leftImg8bit/test/city").mkdir(parents=True)
@@ -51,31 +53,26 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     prepare.main()
 
     loaded = params.load()
-    network = loaded.network("ann")
+    network = loaded.resolve_network("ann")
     torch.manual_seed(2)
     built = checkpoint.build(network, 19).train()
-    data = prepare.folder("embedded")
+    data = locate_prepared("embedded")
     store = Store(data, "val")
     with torch.no_grad():
         for _ in range(20):  # batch norm's statistics, or else it predicts one class
-            built(as_batch([store[i].image for i in range(len(store))]))
+            built(stack_images([store[i].image for i in range(len(store))]))
     paths = RunPaths("embedded", "ann", 0)
     saved = {"network": network, "classes": list(CITYSCAPES.classes)}
     checkpoint.save(paths.weights, built.state_dict(), **saved)
-    scores = evaluate.score(paths, data, loaded.active.evaluate, launch())
-    write_json(paths.scores, scores)
+    result = score(paths, data, loaded.active.evaluate, launch())
+    records.write(paths.scores, result.scores)
     return tmp_path
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    monkeypatch.setattr("sys.argv", ["submit", *words])
-    submit.main()
 
 
 def test_the_official_scripts_score_the_exported_predictions_as_the_stage_did(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(monkeypatch, "ann", "0", "val", "out/val.zip")
+    submit.main("ann-0", "val", Path("out/val.zip"))
     with ZipFile("out/val.zip") as archive:
         archive.extractall("results")
     monkeypatch.setitem(os.environ, "CITYSCAPES_DATASET", str(workplace))
@@ -102,7 +99,7 @@ def test_the_official_scripts_score_the_exported_predictions_as_the_stage_did(
             assert iou == (None if np.isnan(score) else score)
 
     first = Path("out/val.zip").read_bytes()
-    run(monkeypatch, "ann", "0", "val", "again.zip", "sliding")
+    submit.main("ann-0", "val", Path("again.zip"), "sliding")
     assert Path("again.zip").read_bytes() == first
     text, listed = (
         Path("params.yaml").read_text(encoding="utf-8"),
@@ -113,16 +110,16 @@ def test_the_official_scripts_score_the_exported_predictions_as_the_stage_did(
     )
     weights = RunPaths("embedded", "ann", 0).weights
     weights.rename(weights.with_name("released.safetensors"))
-    run(monkeypatch, "released", "-", "val", "again.zip")
+    submit.main("released", "val", Path("again.zip"))
     assert Path("again.zip").read_bytes() == first
-    run(monkeypatch, "released", "-", "val", "again.zip", "whole")
+    submit.main("released", "val", Path("again.zip"), "whole")
     assert Path("again.zip").read_bytes() != first
 
 
 def test_the_test_split_needs_no_labels_and_a_damaged_image_leaves_no_zip(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(monkeypatch, "ann", "0", "test", "test.zip")
+    submit.main("ann-0", "test", Path("test.zip"))
     with ZipFile("test.zip") as archive:
         names = archive.namelist()
         assert names == [f"city_000000_{i:06d}_leftImg8bit.png" for i in range(2)]
@@ -133,35 +130,33 @@ def test_the_test_split_needs_no_labels_and_a_damaged_image_leaves_no_zip(
     damaged = Path("data/embedded/leftImg8bit/test/city/city_000000_000001_leftImg8bit.png")
     damaged.write_bytes(damaged.read_bytes()[:2000])
     with pytest.raises(InputError, match=f"{damaged}: cannot be read"):
-        run(monkeypatch, "ann", "0", "test", "other.zip")
+        submit.main("ann-0", "test", Path("other.zip"))
     assert not list(workplace.glob("*other.zip*"))
     for file in damaged.parent.glob("*"):
         file.unlink()
     with pytest.raises(InputError, match="data/embedded: the test split is empty; Cityscapes is"):
-        run(monkeypatch, "ann", "0", "test", "other.zip")
+        submit.main("ann-0", "test", Path("other.zip"))
 
 
 def test_what_cannot_be_submitted_is_refused_in_a_sentence(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for words, sentence in (
-        ("ann 0 val", "usage: "),
-        ("ann 7 val a.zip", "seed is '7'; allowed are 0"),
-        ("released - val a.zip", "checkpoint is 'released'; allowed are none"),
-        ("ann 0 train a.zip", "the split is 'train'; allowed to submit: val, test"),
-        ("ann 0 val a.zip multi_scale", "the protocol is 'multi_scale'; allowed to submit: slid"),
-        ("ann 0 val weights", "the file's ending is ''; allowed to submit: .zip"),
-        ("baseline 0 val a.zip", "baseline-0.safetensors: not a readable"),
+        ("ann-7 val a.zip", "RUN is 'ann-7'; allowed are a variant and a seed of params.yaml"),
+        ("released val a.zip", "RUN is 'released'; allowed are .* and no checkpoints"),
+        ("ann-0 train a.zip", "the split is 'train'; allowed to submit: val, test"),
+        ("ann-0 val a.zip --protocol multi_scale", "the protocol is 'multi_scale'; allowed to sub"),
+        ("ann-0 val weights", "the file's ending is ''; allowed to submit: .zip"),
+        ("baseline-0 val a.zip", "baseline-0.safetensors: not a readable"),
     ):
-        with pytest.raises(InputError) as caught:
-            run(monkeypatch, *words.split())
-        assert sentence in str(caught.value)
+        with pytest.raises(InputError, match=sentence):
+            command_line("submit", *words.split())
     text = Path("params.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(
         text.replace("profile: embedded", "profile: camvid", 1), encoding="utf-8"
     )
     with pytest.raises(InputError, match="the dataset is 'camvid'; allowed to submit: cityscapes"):
-        run(monkeypatch, "ann", "0", "val", "a.zip")
+        submit.main("ann-0", "val", Path("a.zip"))
     assert not list(workplace.glob("*.zip*"))
 
 
@@ -169,11 +164,11 @@ def test_another_dataset_has_its_own_values_and_names(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As ADE20K counts its classes: from 1, for 0 is what is none of them."""
-    run(monkeypatch, "ann", "0", "val", "cityscapes.zip")
-    lookup = lookup_table({i + 1: i for i in range(19)}, ignored=[0])
+    submit.main("ann-0", "val", Path("cityscapes.zip"))
+    lookup = make_lookup_table({i + 1: i for i in range(19)}, ignored=[0])
     other = replace(CITYSCAPES, name="ade20k", lookup=lookup, test_images=None)
     monkeypatch.setitem(DATASETS, "cityscapes", other)
-    run(monkeypatch, "ann", "0", "val", "ade20k.zip")
+    submit.main("ann-0", "val", Path("ade20k.zip"))
     with ZipFile("cityscapes.zip") as a, ZipFile("ade20k.zip") as b:
         assert b.namelist() == [name.replace("_leftImg8bit", "") for name in a.namelist()]
         for names in zip(a.namelist(), b.namelist(), strict=True):
@@ -183,4 +178,4 @@ def test_another_dataset_has_its_own_values_and_names(
             ]
             assert np.array_equal(CITYSCAPES.lookup[pixels[0]] + 1, pixels[1])
     with pytest.raises(InputError, match="the split is 'test'; allowed for ade20k is val"):
-        run(monkeypatch, "ann", "0", "test", "test.zip")
+        submit.main("ann-0", "test", Path("test.zip"))

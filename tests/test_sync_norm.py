@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ann.sync_norm import SyncBatchNorm2d, synchronised
+from ann.sync_norm import SyncBatchNorm2d, synchronise
 
 
 @pytest.fixture(autouse=True)
@@ -43,11 +43,11 @@ def test_one_process_has_the_statistics_of_pytorchs_batch_norm(settings: dict[st
         nn.init.normal_(value, generator=torch.manual_seed(3))
     expected = nn.BatchNorm2d(5, **settings).double()
     expected.load_state_dict(model[0].state_dict())
-    found = synchronised(model, "cpu")[0]  # type: ignore[index]
+    found = synchronise(model, "cpu")[0]  # type: ignore[index]
     assert type(found) is SyncBatchNorm2d
     torch.testing.assert_close(trained(found), trained(expected), rtol=1e-9, atol=1e-11)
 
 
 def test_on_cuda_it_is_pytorchs() -> None:
     model = nn.Sequential(nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5))
-    assert type(synchronised(model, "cuda")[1]) is nn.SyncBatchNorm  # type: ignore[index]
+    assert type(synchronise(model, "cuda")[1]) is nn.SyncBatchNorm  # type: ignore[index]

@@ -13,32 +13,35 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from pipeline import track
-from pipeline.common import files
-from pipeline.common.paths import RunPaths
+from pipeline.settings.paths import RunPaths
+from pipeline.settings.records import RunRecord
+from pipeline.stages import track
 from pipeline.tracking import runs
 from pipeline.tracking import store as tracking
+from tests import recorded
 from tests.conftest import ROOT
 
 
-def record(seed: int) -> dict[str, Any]:
-    environment = {"device": "cpu", "cpu": "x", "libraries": {"torch": "2"}}
-    return {
-        "profile": "embedded",
+def record(seed: int, **changes: Any) -> RunRecord:
+    known = {
         "variant": "apnb",
         "seed": seed,
         "fingerprint": f"{seed:016x}",
         "started": 1_700_000_000,
-        "dataset": {"name": "cityscapes", "title": "drawn scenes", "digest": "d" * 64},
-        "config": {"train": {"iterations": 1400}, "seed": seed},
-        "code": {"commit": "c" * 40, "dirty": False},
-        "environment": environment,
+        "config.train.iterations": 1400,
+        "config.seed": seed,
     }
+    return recorded.changed(recorded.RECORD, known | changes)
 
 
+@pytest.mark.slow
 def test_several_processes_make_one_store_and_one_parent(tmp_path: Path) -> None:
     rows = [{"iteration": i + 1, "loss": 1.0 / (i + 1), "lr": 0.1} for i in range(700)]
-    script = "import json, sys; from pipeline.tracking import runs;runs.send(*json.load(sys.stdin))"
+    script = (
+        "import json, sys; from pipeline.settings.records import RunRecord;"
+        "from pipeline.tracking import runs; record, rows = json.load(sys.stdin);"
+        "runs.send(RunRecord.model_validate_json(json.dumps(record)), rows)"
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("MLFLOW_TRACKING_URI", None)
     processes = [
@@ -54,7 +57,7 @@ def test_several_processes_make_one_store_and_one_parent(tmp_path: Path) -> None
     ]
     for seed, process in enumerate(processes):
         assert process.stdin
-        process.stdin.write(json.dumps([record(seed), rows[: 400 + 100 * seed]]))
+        process.stdin.write(json.dumps([record(seed).as_json(), rows[: 400 + 100 * seed]]))
         process.stdin.close()
     for process in processes:
         assert process.wait() == 0, process.stderr and process.stderr.read()
@@ -85,9 +88,9 @@ def test_an_unreachable_store_stops_nothing(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/file/mlflow.db")
-    tracking._client.cache_clear()
+    tracking._make_client.cache_clear()
     tracking.attempt(partial(runs.send, record(0), []))
-    tracking._client.cache_clear()
+    tracking._make_client.cache_clear()
     assert "tracking failed and will be repeated later" in capsys.readouterr().err
 
 
@@ -102,18 +105,16 @@ def test_a_locked_store_delays_little_and_is_sent_later(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     event.listen(Engine, "before_cursor_execute", impatient, retval=True)
-    tracking._client.cache_clear()
+    tracking._make_client.cache_clear()
     rows = [{"iteration": i + 1, "loss": 1 / (i + 1), "lr": 0.1} for i in range(70)]
     page = runs.send(record(0), rows[:30])
-    resumed = record(0) | {
-        "started": record(0)["started"] + 1000
-    }  # killed, and from an older state
+    resumed = record(0, started=1_700_001_000)  # killed, and from an older state
     assert tracking.attempt(partial(runs.send, resumed, rows[:20]))
     assert runs.send(resumed, rows) == page
     history = tracking.connect()[0].get_metric_history(page, "loss")
     assert [m.step for m in history] == list(range(7, 71, 7))
     assert not tracking.UNSENT.exists()
-    tracking._client.cache_clear()
+    tracking._make_client.cache_clear()
     monkeypatch.setattr(tracking, "LIMIT", 2.0)
     holder = sqlite3.connect(tmp_path / "mlflow.db")
     holder.execute("BEGIN EXCLUSIVE")
@@ -125,9 +126,8 @@ def test_a_locked_store_delays_little_and_is_sent_later(
     holder.rollback()
     monkeypatch.setattr(tracking, "LIMIT", 60.0)
     paths = RunPaths("embedded", "apnb", 1)
-    files.write_json(paths.record, record(1) | {"speed": {"seconds": 1.0}})
-    scores = {"miou": 0.5, "pixel_accuracy": 0.5, "classes_present": 1, "class_iou": {"road": 0.5}}
-    files.write_json(paths.scores, {"images": 1, "protocols": {"whole": scores}})
+    recorded.write(paths.record, record(1))
+    recorded.write(paths.scores, recorded.SCORES)
     paths.curve.write_text("iteration,lr,loss\n7,0.1,0.5\n", encoding="utf-8")
     (tmp_path / "params.yaml").write_text(
         (ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8"
@@ -135,7 +135,7 @@ def test_a_locked_store_delays_little_and_is_sent_later(
     track.main()
     assert not tracking.UNSENT.exists()
     assert "1 runs are in MLflow" in capsys.readouterr().out
-    tracking._client.cache_clear()
+    tracking._make_client.cache_clear()
     event.remove(Engine, "before_cursor_execute", impatient)
 
 
@@ -144,7 +144,7 @@ def test_an_unreachable_server_is_given_up_soon(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    tracking._client.cache_clear()
+    tracking._make_client.cache_clear()
     start = time.monotonic()
     assert not tracking.attempt(partial(runs.send, record(0), []))
     assert time.monotonic() - start < 30

@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from ann import SegmentationNetwork
-from pipeline.common import checkpoint, params
-from pipeline.common.cli import InputError
+from pipeline.engine import checkpoint
+from pipeline.engine.errors import InputError
+from pipeline.settings import records, schema
 from pipeline.training.recipe import class_weights, make_optimizer, poly_lr
 from pipeline.training.weights import load_backbone
 from tests.conftest import Clone
+from tests.recorded import manifest, split
 
 
 def test_poly_lr() -> None:
@@ -27,13 +29,14 @@ def test_poly_lr() -> None:
 
 
 def test_class_weights_by_histogram() -> None:
-    manifest = {"classes": ["a", "b"], "splits": {"train": {"pixels": {"a": 900, "b": 100}}}}
+    train = split(pixels={"a": 900, "b": 100})
+    data = manifest(["a", "b"], splits=records.Splits(train=train, val=split()))
     loss = {"aux_weight": 0.4, "class_weights": {"power": 0.5}, "ohem": None, "at_labels": True}
-    weights = class_weights(params.Loss.model_validate(loss), manifest)
+    weights = class_weights(schema.Loss.model_validate(loss), data)
     torch.testing.assert_close(weights, torch.tensor([1 / 0.901, 1 / 0.101]).sqrt())
-    listed = params.Loss.model_validate({**loss, "class_weights": [1.0, 2.0, 3.0]})
+    listed = schema.Loss.model_validate({**loss, "class_weights": [1.0, 2.0, 3.0]})
     with pytest.raises(InputError, match="class_weights has 3 values; allowed is one for each"):
-        class_weights(listed, manifest)
+        class_weights(listed, data)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
@@ -44,7 +47,7 @@ def test_training_state_goes_to_disk_and_back(name: str, tmp_path: Path) -> None
         model = model.to(memory_format=torch.channels_last)
         momentum = 0.9 if name == "sgd" else None
         settings = {"name": name, "lr": 0.1, "weight_decay": 0.01, "momentum": momentum}
-        return model, make_optimizer(model, params.Optimizer.model_validate(settings))
+        return model, make_optimizer(model, schema.Optimizer.model_validate(settings))
 
     def step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
         optimizer.zero_grad()
@@ -55,11 +58,11 @@ def test_training_state_goes_to_disk_and_back(name: str, tmp_path: Path) -> None
     for seed in range(6):
         step(undisturbed, optimizer, seed)
         if seed == 2:
-            state = checkpoint.training_state(undisturbed, optimizer)
+            state = checkpoint.flatten_state(undisturbed, optimizer)
             checkpoint.save(tmp_path / "state.safetensors", state, iteration=3)
     resumed, optimizer = make()
     tensors, about = checkpoint.load(tmp_path / "state.safetensors")
-    checkpoint.restore(tensors, resumed, optimizer)
+    checkpoint.restore_state(tensors, resumed, optimizer)
     assert about == {"iteration": 3}
     for seed in range(3, 6):
         step(resumed, optimizer, seed)
@@ -94,7 +97,7 @@ def test_backbone_weights_from_a_file(tmp_path: Path) -> None:
 def test_a_killed_training_ends_with_the_same_weights(clone: Clone) -> None:
     weights = clone.path / "weights/embedded/ann-0.safetensors"
     curve = clone.path / "runs/embedded/ann-0/curve.csv"
-    command = [sys.executable, "-m", "pipeline.train", "ann", "0"]
+    command = [sys.executable, "-m", "pipeline", "train", "ann", "0"]
     clone.edit("iterations: 6", "iterations: 60")
     clone.run("dvc", "repro", "prepare")
 
@@ -140,9 +143,9 @@ def test_a_killed_training_ends_with_the_same_weights(clone: Clone) -> None:
 
 def test_a_loss_that_is_not_finite_stops_the_run(clone: Clone) -> None:
     clone.edit("lr: 0.005", "lr: 1.0e+30")
-    told = clone.run("python", "-m", "pipeline.train", "baseline", "0", ok=False)
-    assert "data/settings/train.json differ; run `dvc repro check` first" in told
+    told = clone.run("python", "-m", "pipeline", "train", "baseline", "0", ok=False)
+    assert "data/inputs/train/baseline.json is not of this params.yaml" in told
     clone.run("dvc", "repro", "prepare")
-    told = clone.run("python", "-m", "pipeline.train", "baseline", "0", ok=False)
+    told = clone.run("python", "-m", "pipeline", "train", "baseline", "0", ok=False)
     assert re.search(r"baseline-0: the loss is (nan|inf) at iteration \d+, learning rate", told)
     assert not (clone.path / "weights/embedded/baseline-0.safetensors").exists()

@@ -9,20 +9,22 @@ import torch
 from torch import Tensor, nn
 
 import contexts
-from pipeline import check, train
-from pipeline.common import checkpoint, params, trials, yaml_file
-from pipeline.common.cli import InputError
-from pipeline.scoring.predict import load
-from pipeline.scoring.shown import evaluation_trials
+from pipeline.engine import checkpoint, yaml_file
+from pipeline.engine.errors import InputError
+from pipeline.scoring.predict import load_network
+from pipeline.scoring.sizes import evaluation_trials
+from pipeline.settings import params, schema, trials
+from pipeline.stages import check, train
 from pipeline.training.run import Run
 from tests.conftest import ROOT, small
+from tests.recorded import manifest
 
 CONTEXTS = ("ppm", "aspp", "ann", "criss_cross")
 
 
-def settings_with(evaluate: dict[str, Any] | None = None, **train: Any) -> params.Params:
+def settings_with(evaluate: dict[str, Any] | None = None, **train: Any) -> schema.Params:
     """Settings of four variants whose crop is 64x128, an 8x16 feature map."""
-    raw = yaml_file.read(ROOT / "params.yaml")
+    raw = yaml_file.read_yaml(ROOT / "params.yaml")
     variants = raw["variants"]
     raw = small(raw)
     raw["variants"] = {name: variants[name] for name in CONTEXTS}
@@ -31,12 +33,12 @@ def settings_with(evaluate: dict[str, Any] | None = None, **train: Any) -> param
     embedded["train"] |= train
     embedded["evaluate"] |= evaluate or {}
     embedded["network"]["contexts"]["aspp"]["rates"] = [1, 2, 4]
-    return params.checked(raw)
+    return params.check(raw)
 
 
-def refusal(settings: params.Params) -> str:
+def refusal(settings: schema.Params) -> str:
     with pytest.raises(InputError) as caught:
-        check.refuse_unfit(settings)
+        check.check_networks(settings)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -52,7 +54,7 @@ def test_the_sizes_that_training_takes_at_once(
     batch_size: int, micro_batch: int | None, processes: int, sizes: list[int]
 ) -> None:
     train = settings_with(batch_size=batch_size, micro_batch=micro_batch).active.train
-    tried = trials.training_trials(train, processes)
+    tried = trials.list_training_trials(train, processes)
     assert [t.batch for t in tried] == sizes
     assert all(t.training and t.size == (64, 128) for t in tried)
 
@@ -63,12 +65,12 @@ def test_a_single_sample_is_refused_where_a_batch_norm_needs_two(
     variant: str, batch_size: int, micro_batch: int
 ) -> None:
     settings = settings_with(batch_size=batch_size, micro_batch=micro_batch)
-    found = trials.training_trials(settings.active.train)
+    found = trials.list_training_trials(settings.active.train)
     with pytest.raises(InputError, match=f"variants.{variant} cannot train on 1 sample at once"):
-        trials.refuse(f"variants.{variant}", settings.network(variant), found)
-    trials.refuse("variants.ann", settings.network("ann"), found)
+        trials.check_network(f"variants.{variant}", settings.resolve_network(variant), found)
+    trials.check_network("variants.ann", settings.resolve_network("ann"), found)
     assert "set train.micro_batch so that train.batch_size has no part of 1" in refusal(settings)
-    check.refuse_unfit(settings_with(batch_size=4, micro_batch=2))
+    check.check_networks(settings_with(batch_size=4, micro_batch=2))
 
 
 def test_the_backbones_own_batch_norms_count() -> None:
@@ -76,9 +78,9 @@ def test_the_backbones_own_batch_norms_count() -> None:
     settings = settings_with(batch_size=2, micro_batch=1)
     augment = settings.active.train.augment.model_copy(update={"crop": (8, 8)})
     train = settings.active.train.model_copy(update={"augment": augment})
-    network = settings.network("ann") | {"context": "none", "fusion": "none"}
+    network = settings.resolve_network("ann") | {"context": "none", "fusion": "none"}
     with pytest.raises(InputError, match="cannot train on 1 sample at once"):
-        trials.refuse("x", network, trials.training_trials(train))
+        trials.check_network("x", network, trials.list_training_trials(train))
 
 
 SHOWN = [
@@ -107,10 +109,10 @@ def test_random_sampling_on_a_small_image_is_refused_and_averages_are_not() -> N
     settings = settings_with()
     tried = evaluation_trials([(200, 200), (30, 30)], settings.active.evaluate)
     for variant in ("ann", "ppm", "criss_cross"):  # 8x8 averages and 6x6 bins of a 4x4 map
-        trials.refuse(variant, settings.network(variant), tried)
-    network = settings.network("ann") | {"sampling": "random", "pool_sizes": [5]}
+        trials.check_network(variant, settings.resolve_network(variant), tried)
+    network = settings.resolve_network("ann") | {"sampling": "random", "pool_sizes": [5]}
     with pytest.raises(InputError, match=r"w\.safetensors: pool_sizes is \[5\].*image of 30x30"):
-        trials.refuse("w.safetensors", network, tried)
+        trials.check_network("w.safetensors", network, tried)
 
 
 def test_the_smallest_and_the_largest_sizes_are_tried() -> None:
@@ -152,9 +154,9 @@ def test_any_error_of_a_block_is_one_sentence(
     module.Context = Odd  # type: ignore[attr-defined]
     monkeypatch.setattr(contexts, "load", lambda _: module)
     settings = settings_with()
-    network = settings.network("ppm") | {"context": "odd", "settings": {"kind": kind}}
+    network = settings.resolve_network("ppm") | {"context": "odd", "settings": {"kind": kind}}
     with pytest.raises(InputError) as caught:
-        trials.refuse("v", network, trials.training_trials(settings.active.train))
+        trials.check_network("v", network, trials.list_training_trials(settings.active.train))
     assert sentence in str(caught.value)
 
 
@@ -169,27 +171,31 @@ def test_pool_sizes_of_the_efficiency_stage_fit_its_maps() -> None:
 def test_a_network_is_loaded_for_the_images_that_it_takes_alone(tmp_path: Path) -> None:
     """As evaluate, predict and submit load it."""
     settings = settings_with()
-    network, file, classes = settings.network("aspp"), tmp_path / "aspp.safetensors", ["a", "b"]
+    network, file, classes = (
+        settings.resolve_network("aspp"),
+        tmp_path / "aspp.safetensors",
+        ["a", "b"],
+    )
     checkpoint.save(
         file, checkpoint.build(network, 2).state_dict(), network=network, classes=classes
     )
     evaluate, threads = settings.active.evaluate, torch.get_num_threads()
-    load(file, "d", classes, [(64, 128)], evaluate)
+    load_network(file, "d", classes, [(64, 128)], evaluate)
     with pytest.raises(InputError, match=r"aspp.safetensors: rates is .* an image of 24x90\)"):
-        load(file, "d", classes, [(64, 128), (24, 90)], evaluate)
+        load_network(file, "d", classes, [(64, 128), (24, 90)], evaluate)
     torch.set_num_threads(threads)
 
 
 def test_train_tries_the_validation_images_by_every_protocol() -> None:
     scales = {"protocols": ["whole", "multi_scale"], "scales": [0.25, 1.0], "flip": False}
     settings = settings_with(scales)
-    manifest = {"digest": "d", "classes": ["a"]}
+    data = manifest(["a"])
     for variant, fits in (("ann", True), ("aspp", False)):
-        network, train_ = settings.network(variant), settings.active.train
-        run = Run("embedded", variant, 0, network, train_, manifest, "float32", "cpu", 1)
+        network, train_ = settings.resolve_network(variant), settings.active.train
+        run = Run("embedded", variant, 0, network, train_, data, "float32", "cpu", 1)
         with (
             contextlib.nullcontext()
             if fits
             else pytest.raises(InputError, match="multi_scale shows 16x32")
         ):
-            train.refuse_unfit(settings, run, [(64, 128)])
+            train.check_network(settings, run, [(64, 128)])

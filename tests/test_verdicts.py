@@ -10,23 +10,24 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 
 from ann import BlockOptions
-from pipeline import report
-from pipeline.common import params
-from pipeline.reporting import deviations, provenance, tables, verdicts
-from pipeline.reporting.results import Failure, Result, Results
+from pipeline.reporting import provenance, verdicts
+from pipeline.reporting.results import Results
+from pipeline.reporting.tables import deviations, paper
+from pipeline.settings import params, records, schema
+from pipeline.stages import report
+from tests import recorded
 from tests.conftest import ROOT
+from tests.reporting import PUBLISHED, make_inputs
 
 SETTINGS = params.load(ROOT / "params.yaml")
-PUBLISHED = yaml.safe_load((ROOT / "reports/published.yaml").read_text(encoding="utf-8"))
 
 
 def results(**measured: list[float]) -> Results:
     return {
         name: [
-            Result(name, seed, {"protocols": {"whole": {"miou": value / 100}}}, {})
+            recorded.run(name, seed, value / 100)
             for seed, value in enumerate(measured.get(name, []))
         ]
         for name in SETTINGS.variants
@@ -41,39 +42,39 @@ def test_each_verdict() -> None:
         common=[49.2, 49.1, 48.4],  # above with each seed, and p is 0.07
         fnb=[60.0],
     )
-    frame = tables.ablation(SETTINGS, measured, PUBLISHED).set_index("variant")
+    frame = paper.build_ablation(make_inputs(SETTINGS, measured)).set_index("variant")
     found = frame["verdict"].to_dict()
     assert found["baseline"] == "reference"
     assert found["nb"] == "reproduced"
     assert found["apnb"] == "not reproduced"
     assert found["common"] == "within noise"
     assert {found[name] for name in ("fnb", "afnb", "ann")} == {"not measured"}
-    told = verdicts.headline("ablation", frame)
+    told = verdicts.state_counts("ablation", frame)
     assert "Of the 8 differences" in told
     assert "1 is reproduced, 1 is within noise, 1 is not reproduced, 5 are not measured" in told
     assert "about 0.2" in told  # of the three that were judged, by chance
-    assert "There is no interval" in verdicts.interval_note([0, 1])
+    assert "There is no interval" in verdicts.explain_intervals([0, 1])
 
 
 def test_a_row_that_the_paper_does_not_have_is_not_comparable() -> None:
     own = SETTINGS.variants["apnb"].model_copy(update={"pool_sizes": [1, 2]})
     settings = SETTINGS.model_copy(update={"variants": {**SETTINGS.variants, "apnb": own}})
     measured = results(baseline=[45, 46, 47], apnb=[65.0, 66.1, 66.9])
-    frame = tables.ablation(settings, measured, PUBLISHED).set_index("variant")
+    frame = paper.build_ablation(make_inputs(settings, measured)).set_index("variant")
     assert frame.loc["apnb", "verdict"] == "not comparable"
     only = SETTINGS.model_copy(update={"tables": {"ablation": ["nb", "apnb"]}})
-    frame = tables.ablation(only, measured, PUBLISHED)
-    assert set(frame["verdict"]) == {"not comparable"}  # without the row to hold them against
-    assert "no verdicts" in verdicts.rule(only, "ablation")
-    assert "to baseline" not in tables.shown(frame)
+    table = paper.build_table(make_inputs(only, measured), "ablation")
+    assert set(table.frame["verdict"]) == {"not comparable"}  # without the row to hold them against
+    assert "no verdicts" in verdicts.explain_rule(only, "ablation")
+    assert "to baseline" not in table.format_cells()
     wide = SETTINGS.variants["baseline"].model_copy(update={"channels": 512})
     settings = SETTINGS.model_copy(update={"variants": {**SETTINGS.variants, "baseline": wide}})
-    assert verdicts.reference(settings, "ablation") is None
+    assert verdicts.find_reference(settings, "ablation") is None
 
 
 def test_the_sampling_tables_claims_are_relative_to_the_papers_network() -> None:
     measured = results(ann=[68, 69, 70], random15=[66, 67.1, 67.9], average14812=[66, 67.1, 67.9])
-    frame = tables.sampling(SETTINGS, measured, PUBLISHED).set_index("variant")
+    frame = paper.build_sampling(make_inputs(SETTINGS, measured)).set_index("variant")
     found = frame["verdict"]
     assert found[["ann", "random15", "average14812"]].tolist() == [
         "reference",
@@ -81,14 +82,14 @@ def test_the_sampling_tables_claims_are_relative_to_the_papers_network() -> None
         "not reproduced",  # the paper has it higher
     ]
     assert frame.loc["average14812", "published_difference"] == pytest.approx(0.2)
-    order = tables.rank(SETTINGS, "sampling", frame.reset_index(), measured)
+    order = paper.rank_rows(make_inputs(SETTINGS, measured), frame.reset_index())
     assert order == pytest.approx((0, 0, 0))  # of three rows one pair each way, and a tie
 
 
 def test_a_failed_run_is_told_beside_its_row() -> None:
     measured = results(baseline=[45, 46])
-    frame = tables.ablation(SETTINGS, measured, PUBLISHED, [Failure("baseline", 2, "train", "x")])
-    assert tables.shown(frame)["seeds"][0] == "2 (0 1), 1 failed"
+    inputs = make_inputs(SETTINGS, measured, failures=(recorded.failure("baseline", 2),))
+    assert paper.build_table(inputs, "ablation").format_cells()["seeds"][0] == "2 (0 1), 1 failed"
 
 
 def renders(folder: Path) -> dict[str, bytes]:
@@ -118,42 +119,45 @@ def test_a_report_is_the_same_twice_without_data_or_weights(
     monkeypatch.chdir(first)
     report.main()
     other = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
-    command = [sys.executable, "-m", "pipeline.report"]
+    command = [sys.executable, "-m", "pipeline", "report"]
     subprocess.run(command, cwd=second, env=other, check=True, capture_output=True)
     made = renders(first)
     assert made == renders(second)
     origins = json.loads(made["reports/tables/provenance.json"])
-    recorded = {
+    commits = {
         json.loads(line)["record"]["code"]["commit"]
         for line in (ROOT / "reports/results.jsonl").read_text(encoding="utf-8").splitlines()
     }
-    assert set(origins["ablation"]["commits"]) == recorded
+    assert set(origins["ablation"]["commits"]) == commits
     for name in ("ablation", "sampling_pairs", "networks"):
         for suffix in ("md", "tex"):
             assert b"Provenance: commit " in made[f"reports/tables/{name}.{suffix}"]
-    assert b"Failed runs" not in made["reports/README.md"]
+    assert b"Failed runs" not in made["reports/README.md"] + made["reports/index.html"]
 
 
 def test_failed_runs_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = "the loss is nan\nat iteration 7 | lr 0.1"
-    failed = {"failed": "ann", "seed": 9, "stage": "train", "reason": reason}
+    failed = recorded.failure("ann", 9, reason).as_json()
     monkeypatch.chdir(bare(tmp_path, failed))
     report.main()
-    page = Path("reports/README.md").read_text(encoding="utf-8")
-    assert "## Failed runs" in page
-    assert r"the loss is nan at iteration 7 \| lr 0.1" in page
+    summary = Path("reports/README.md").read_text(encoding="utf-8")
+    assert "are measured, 1 failed" in summary
+    assert "[Failed runs](index.html#failed)" in summary
+    page = Path("reports/index.html").read_text(encoding="utf-8")
+    assert '<section id="failed"' in page
+    assert "the loss is nan at iteration 7 | lr 0.1" in page
     frame = pd.read_csv("reports/tables/ablation.csv").set_index("variant")
     assert frame["failed"].to_dict() == {n: int(n == "ann") for n in frame.index}
 
 
 def test_provenance_is_of_the_records() -> None:
-    def record(seed: int, **changes: Any) -> dict[str, Any]:
+    def record(seed: int, **changes: Any) -> records.RunRecord:
         environment = {"device": "cpu", "cpu": "Chip", "cores": 2, "system": "Linux x86_64"}
         environment |= {"python": "3.11.7", "libraries": {"torch": "2.15.0"}, "lock": "f" * 64}
-        made = {"variant": "ann", "seed": seed, "fingerprint": f"{seed}" * 16}
-        made |= {"code": {"commit": "a" * 40, "dirty": False}, "environment": environment}
-        made |= {"dataset": {"digest": "d" * 64}, "speed": {"seconds": 1800}, "config": {"x": 1}}
-        return made | changes
+        known = {"variant": "ann", "seed": seed, "fingerprint": f"{seed}" * 16}
+        known |= {f"environment.{key}": value for key, value in environment.items()}
+        known |= {"code.commit": "a" * 40, "code.dirty": False, "dataset.digest": "d" * 64}
+        return recorded.changed(recorded.RECORD, known | {"speed.seconds": 1800} | changes)
 
     two = provenance.origin([record(0), record(1)])
     line = provenance.line(two, runs=True)
@@ -162,30 +166,29 @@ def test_provenance_is_of_the_records() -> None:
         "; lock file ffffffffffff; Chip, 2 cores, Linux x86_64; Python 3.11.7, torch 2.15.0; 1.00 "
         "hours of training; 2 runs: ann-0-00000000, ann-1-11111111."
     )
-    environment = {**record(0)["environment"], "device": "GPU"}
-    del environment["lock"]  # as in records of an earlier version
-    other = record(1, code={"commit": "b" * 40, "dirty": True}, environment=environment)
+    gpu = {"environment.device": "GPU", "environment.lock": None}
+    other = record(1, **{"code.commit": "b" * 40, "code.dirty": True}, **gpu)
     mixed = provenance.line(provenance.origin([record(0), other]))
     assert "commit aaaaaaaaaa and bbbbbbbbbb (with changes)" in mixed
     assert "lock file ffffffffffff and not recorded" in mixed
     assert "Chip, 2 cores, Linux x86_64 and GPU, Linux x86_64" in mixed
-    unknown = provenance.origin([record(0, code={"commit": None, "dirty": None})])
+    unknown = provenance.origin([record(0, **{"code.commit": None, "code.dirty": None})])
     assert "commit unknown (clean or not: unknown)" in provenance.line(unknown)
-    changed = provenance.origin([record(0), record(1, config={"x": 2})])
+    changed = provenance.origin([record(0), record(1, **{"config.train.power": 2})])
     assert changed["settings"] != two["settings"]
 
 
 def test_deviations_are_read_from_the_settings() -> None:
-    def table(settings: params.Params) -> pd.DataFrame:
-        return deviations.table(settings, PUBLISHED).set_index("switch")
+    def table(settings: schema.Params) -> pd.DataFrame:
+        return deviations.build_frame(settings, PUBLISHED).set_index("switch")
 
     frame = table(SETTINGS)
-    assert not (frame["here"] == deviations.UNSAID).any()  # every switch is a key of params.yaml
+    assert not (frame["here"] == deviations.UNKNOWN).any()  # every switch is a key of params.yaml
     own = {f"`network.options.{name}`" for name in BlockOptions.__dataclass_fields__}
     assert own <= set(frame.index)
     scale = "`network.options.scale`"
     assert frame.loc[scale, ["here", "as"]].tolist() == ["true", "code"]
-    variant = SETTINGS.variants["nb"].model_copy(update={"options": params.OwnOptions(scale=False)})
+    variant = SETTINGS.variants["nb"].model_copy(update={"options": schema.OwnOptions(scale=False)})
     changed = SETTINGS.model_copy(
         update={
             "profile": "cityscapes",

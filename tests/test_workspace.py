@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.common import workspace, yaml_file
-from pipeline.common.cli import InputError
+from pipeline.engine import workspace, yaml_file
+from pipeline.engine.errors import InputError
 from tests.conftest import copy_tracked, small
 from tests.trees import camvid
 
@@ -33,11 +33,15 @@ def test_a_relative_path_is_linked_in_a_copy_alone(
         workspace.link("dataset_dir", Path("../outside"))
 
 
+@pytest.mark.slow
 def test_dvc_prepares_a_relative_dataset_in_a_temporary_copy(tmp_path: Path) -> None:
     clone = copy_tracked(tmp_path)
     file = tmp_path / "params.yaml"
-    settings = small(yaml_file.read(file)) | {"profile": "camvid", "dataset_dir": "data/CamVid"}
-    yaml_file.write(file, settings)
+    settings = small(yaml_file.read_yaml(file)) | {
+        "profile": "camvid",
+        "dataset_dir": "data/CamVid",
+    }
+    yaml_file.write_yaml(file, settings)
     camvid(tmp_path / "data/CamVid")
     clone.commit()
     before = sorted(f.name for f in (tmp_path / "data/CamVid").rglob("*"))

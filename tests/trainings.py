@@ -4,10 +4,9 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from pipeline.common import params
-from pipeline.common.files import read_json
-from pipeline.common.paths import RunPaths
-from pipeline.inputs.store import Store
+from pipeline.data.prepared.store import Store
+from pipeline.settings import params, records
+from pipeline.settings.paths import RunPaths
 from pipeline.training.run import Run
 from pipeline.training.state import Training
 
@@ -21,9 +20,9 @@ def make(variant: str, **changes: object) -> Training:
         profile="embedded",
         variant=variant,
         seed=0,
-        network=settings.network(variant),
+        network=settings.resolve_network(variant),
         train=settings.active.train.model_copy(update=changes),
-        manifest=read_json(DATA / "manifest.json"),
+        manifest=records.read(records.Manifest, DATA / "manifest.json"),
         precision="float32",
         device="cpu",
         world_size=1,

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of a call, in the process that makes it."""
+"""Measure seconds and peak memory of a call in this process."""
 
 import statistics
 import time
@@ -6,39 +6,43 @@ from collections.abc import Callable
 
 import psutil
 import torch
-import torch._dynamo  # noqa: F401 - backward imports it first: here, not in each process
+import torch._dynamo  # noqa: F401 - backward imports it: do it here once, not in each process
 
-from pipeline.common import memory
-from pipeline.common.provenance import cpu_name
-from pipeline.measuring.process import NotFittingError, Row
+from pipeline.engine import memory
+from pipeline.engine.provenance import read_cpu_name
+from pipeline.measuring.process import NotFittingError
+from pipeline.settings.records import Measurement
 
 Call = Callable[[], object]
 
 
-def prepare(threads: int) -> None:
-    """Fixed threads, and float32 that is float32 (on CUDA convolutions would be TensorFloat32)."""
+def set_up_torch(threads: int) -> None:
+    """Fix the number of threads, and switch TensorFloat32 off, so that float32 is float32."""
     torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def device_names() -> Row:
-    """The devices of this machine by type; in a process of its own, for it touches CUDA."""
-    names = {"cpu": cpu_name()}
+def device_names() -> dict[str, str]:
+    """Return the names of this machine's devices by type.
+
+    Call it in a process of its own, because it initialises CUDA.
+    """
+    names = {"cpu": read_cpu_name()}
     if torch.cuda.is_available():
         names["cuda"] = torch.cuda.get_device_name()
     return names
 
 
-def need(count: float, device: str) -> None:
-    """Refuse what is estimated to need more bytes than are free."""
+def require_memory(count: float, device: str) -> None:
+    """Raise NotFittingError if fewer than `count` bytes are free on the device."""
     free = torch.cuda.mem_get_info()[0] if device == "cuda" else psutil.virtual_memory().available
     if count > free:
         raise NotFittingError
 
 
-def timed(call: Call, device: str) -> float:
-    """Seconds of one call, synchronised."""
+def time_call(call: Call, device: str) -> float:
+    """Return the seconds of one call, until the device is done."""
     synchronise(device)
     start = time.perf_counter()
     call()
@@ -47,24 +51,27 @@ def timed(call: Call, device: str) -> float:
 
 
 def synchronise(device: str) -> None:
+    """Wait until the device is done."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
-def measure(call: Call, device: str, *, repeats: int, seconds: float) -> Row:
-    """Median seconds and peak bytes of a call.
+def measure(call: Call, device: str, *, repeats: int, seconds: float) -> Measurement:
+    """Return the median seconds and the peak bytes of a call.
 
-    The first call gives the memory and warms up; it gives the time too if it alone takes longer
-    than `seconds`. Else as many as `repeats` calls follow, until `seconds` are spent.
+    The first call warms up and gives the memory. It also gives the time if it takes `seconds` or
+    longer. Otherwise more calls follow, until there are `repeats` or `seconds` are spent.
     """
-    before = memory.start_peak(device)
-    times = [timed(call, device)]
-    row: Row = {
-        "peak_bytes": max(0, memory.peak(device) - before),
-        "memory_by": memory.counted_by(device),
-    }
+    before = memory.reset_peak(device)
+    times = [time_call(call, device)]
+    peak = max(0, memory.read_peak(device) - before)
     if times[0] < seconds:
         times.clear()
         while not times or (len(times) < repeats and sum(times) < seconds):
-            times.append(timed(call, device))
-    return row | {"seconds": statistics.median(times), "repeats": len(times)}
+            times.append(time_call(call, device))
+    return Measurement(
+        peak_bytes=peak,
+        memory_by=memory.name_method(device),
+        seconds=statistics.median(times),
+        repeats=len(times),
+    )

@@ -1,48 +1,150 @@
-"""What a forward pass needs, counted on the meta device: nothing is computed or allocated.
+"""Count what a forward pass needs, on the meta device: nothing is computed or allocated.
 
-What the library keeps from call to call has no values here, so count in a process of its own.
+Count in a process of its own, because what the library caches between calls has no values here.
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
-from pipeline.common import checkpoint, params
-from pipeline.common.files import digest
-from pipeline.measuring.process import Row
+from ann import Backbone
+from ann.backbone import SMALL
+from pipeline.engine import checkpoint
+from pipeline.engine.files import digest
+from pipeline.settings import schema
 from pipeline.training.recipe import training_loss
 
 _BACKBONE = ("backbone", "stem", "ceil_mode", "output_stride", "widths")
 Maps = tuple[Tensor, Tensor]
 
 
-def counted(network: nn.Module, call: Callable[[], object], known: Iterable[Tensor] = ()) -> Row:
-    """The network's parameters, the operations of the call by PyTorch's counter, two a
-    multiply-add, and the bytes that autograd keeps beyond the network's own and the known ones."""
-    own = [*network.parameters(), *network.buffers(), *known]
-    others = {tensor.untyped_storage()._cdata for tensor in own}
-    kept: dict[int, torch.UntypedStorage] = {}  # held, so that no two get the same address
+class SkipInitialValues(TorchFunctionMode):
+    """Skip the initial values of tensors, because they take half of the time on the meta device."""
+
+    _FILL = frozenset({Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_})
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in self._FILL or getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+class _Operations(TorchDispatchMode):
+    """Count operations on the meta device by the formulas of PyTorch's counter.
+
+    PyTorch works out each kind of call once. A later call with inputs of the same layouts gets new
+    empty tensors, or its own first input if the call is in place.
+    """
+
+    cache: ClassVar[dict[Any, tuple[int, Any]]] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        shared = [result.alias_info for result in func._schema.returns]
+        in_place = len(shared) == 1 and shared[0] is not None and shared[0].is_write
+        if any(shared) and not in_place:  # a view
+            return func(*args, **kwargs)
+        key = func, _describe_layout(args), _describe_layout(tuple(kwargs.items()))
+        if key in self.cache:
+            operations, results = self.cache[key]
+            self.total += operations
+            return args[0] if in_place else _make_empty(results)
+        before = _describe_layout(args[0]) if in_place else None
+        output = func(*args, **kwargs)
+        formula = flop_registry.get(func._overloadpacket)
+        operations = formula(*args, **kwargs, out_val=output) if formula else 0
+        self.total += operations
+        results = _describe_layout(output)
+        on_meta = all(
+            t.is_meta for t in tree_leaves((args, kwargs, output)) if isinstance(t, Tensor)
+        )
+        if on_meta and (before is None or before == results):
+            self.cache[key] = operations, results
+        return output
+
+
+def _describe_layout(value: Any) -> Any:
+    """Return a hashable key of a call's values: all of them, but of a tensor only its layout."""
+    if isinstance(value, Tensor):
+        return Tensor, tuple(value.shape), value.stride(), value.dtype, value.device
+    if isinstance(value, list | tuple):
+        return type(value), *map(_describe_layout, value)
+    return type(value), value
+
+
+def _make_empty(layout: Any) -> Any:
+    """Return the value that `_describe_layout` describes, with new tensors."""
+    kind, *rest = layout
+    if kind is Tensor:
+        shape, stride, dtype, device = rest
+        return torch.empty_strided(shape, stride, dtype=dtype, device=device)
+    if kind in (list, tuple):
+        return kind(map(_make_empty, rest))
+    return rest[0]
+
+
+class Needs(NamedTuple):
+    """What a pass needs.
+
+    Attributes:
+        parameters: The number of the network's parameters.
+        flops: Operations, two for a multiply-add.
+        saved_bytes: What autograd saves for the backward pass.
+    """
+
+    parameters: int
+    flops: int
+    saved_bytes: int
+
+
+def count_needs(
+    network: nn.Module, call: Callable[[], object], inputs: Iterable[Tensor] = ()
+) -> Needs:
+    """Return what a call of a network needs.
+
+    Args:
+        network: The network, on the meta device.
+        call: Runs the network, and a loss if there is one.
+        inputs: Tensors that autograd may save without adding to `saved_bytes`, as it may the
+            network's own.
+    """
+    own = [*network.parameters(), *network.buffers(), *inputs]
+    own_storages = {tensor.untyped_storage()._cdata for tensor in own}
+    storages: dict[int, torch.UntypedStorage] = {}  # so that none is freed and its address reused
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in others:
-            kept[storage._cdata] = storage
+        if storage._cdata not in own_storages:
+            storages[storage._cdata] = storage
         return tensor
 
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-    with torch.device("meta"), FlopCounterMode(display=False) as counter, hooks:
+    with torch.device("meta"), _Operations() as operations, hooks:
         call()
-    return {
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "flops": counter.get_total_flops(),
-        "saved_bytes": sum(storage.nbytes() for storage in kept.values()),
-    }
+    return Needs(
+        parameters=sum(p.numel() for p in network.parameters()),
+        flops=operations.total,
+        saved_bytes=sum(storage.nbytes() for storage in storages.values()),
+    )
 
 
-class _Known(nn.Module):
-    """Stands for a backbone whose maps are known."""
+class _FixedMaps(nn.Module):
+    """Stand in for a backbone with the maps that it gave."""
 
     def __init__(self, maps: Maps) -> None:
         super().__init__()
@@ -53,36 +155,55 @@ class _Known(nn.Module):
 
 
 def training_needs(
-    network: Row, classes: int, train: params.Train, backbones: dict[str, tuple[Row, Maps]]
-) -> Row:
-    """`counted` for the forward pass of one image and its loss in training: half of what two need,
-    for batch norm over a map of one position refuses a single image.
+    network: schema.NetworkSettings,
+    classes: int,
+    train: schema.Train,
+    backbones: dict[str, tuple[Needs, Maps]],
+) -> Needs:
+    """Return what the forward pass of one image and its loss need in training.
 
-    The blocks are in the plain form, and the loss is without mining of hard pixels, which keeps
-    nothing. `backbones` remembers the passes of backbones: they are most of the work.
+    This counts two images and takes half, because batch norm refuses a single image where the map
+    has one position. The blocks are in the plain form, and the loss is without mining of hard
+    pixels, which saves nothing.
+
+    Args:
+        network: The `network` settings, as `Params.network` returns them.
+        classes: The number of classes.
+        train: The training's settings.
+        backbones: Needs and maps of earlier calls' backbones, which this extends. They are most
+            of the work.
     """
-    low = train.precision != "float32"
-    network = network | {"options": network["options"] | {"form": "plain"}}
+    dtype = torch.float32 if train.precision == "float32" else torch.bfloat16
+    options = {key: network[key] for key in _BACKBONE if key in network}
     with torch.device("meta"):
-        model = checkpoint.build(network, classes).train()
-        model = model.bfloat16() if low else model
-        image = torch.zeros(2, 3, *train.augment.crop, dtype=model.mean.dtype)
+        image = torch.zeros(2, 3, *train.augment.crop, dtype=dtype)
         labels = torch.zeros(2, *train.augment.crop, dtype=torch.int64)
-        keys = torch.zeros(2, dtype=torch.int64)
-    name = digest([[network.get(key) for key in _BACKBONE], train.augment.crop, low])
+        sample_ids = torch.zeros(2, dtype=torch.int64)
+    name = digest([options, train.augment.crop, str(dtype)])
     if name not in backbones:
-        maps: list[Tensor] = []
-        found = counted(model.backbone, lambda: maps.extend(model.backbone(image)))
-        backbones[name] = found, (maps[0].detach(), maps[1].detach())
-    first, known = backbones[name]
-    model.backbone = _Known(known)  # type: ignore[assignment]
+        with torch.device("meta"), SkipInitialValues():
+            backbone = Backbone(options.pop("backbone"), **options)
+        backbone.to(dtype)
+        outputs: list[Tensor] = []
+        needs = count_needs(backbone, lambda: outputs.extend(backbone(image)))
+        backbones[name] = needs, (outputs[0].detach(), outputs[1].detach())
+    backbone_needs, maps = backbones[name]
+    stand_in = {"backbone": SMALL, "stem": "plain", "widths": [1, 1, *(m.shape[1] for m in maps)]}
+    options = network["options"] | {"form": "plain"}
+    with torch.device("meta"), SkipInitialValues():
+        model = checkpoint.build(network | stand_in | {"options": options}, classes)
+    model.backbone = _FixedMaps(maps)  # type: ignore[assignment]
+    model.to(dtype)
     loss = train.loss.model_copy(update={"ohem": None})
 
     def call() -> None:
-        logits, aux = model(image, keys)
+        logits, aux = model(image, sample_ids)
         align = model.align_corners
         training_loss(loss, logits, aux, labels, class_weights=None, align_corners=align)
 
-    head = counted(model, call, known)
-    whole = {key: first[key] + head[key] for key in first}
-    return whole | {key: whole[key] // 2 for key in ("flops", "saved_bytes")}
+    head = count_needs(model, call, maps)
+    return Needs(
+        parameters=backbone_needs.parameters + head.parameters,
+        flops=(backbone_needs.flops + head.flops) // 2,
+        saved_bytes=(backbone_needs.saved_bytes + head.saved_bytes) // 2,
+    )

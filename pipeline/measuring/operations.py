@@ -1,4 +1,4 @@
-"""How long each operation of a block takes: the paper's figure of operation times."""
+"""Measure how long each operation of a block takes, for the paper's figure of operation times."""
 
 import time
 from collections.abc import Callable
@@ -22,9 +22,9 @@ _NAMES = {
 
 
 class OperationTimes(TorchDispatchMode):
-    """Seconds by group of all that PyTorch computes inside the context; each is synchronised.
+    """Sum the seconds of all operations inside the context by group, each until it is done.
 
-    What `sampler` computes, with whatever operations, counts as sampling.
+    All operations inside `sampler` count as sampling.
     """
 
     def __init__(self, device: str, sampler: nn.Module | None) -> None:
@@ -32,10 +32,10 @@ class OperationTimes(TorchDispatchMode):
         self.device, self.sampling = device, False
         self.seconds = dict.fromkeys(GROUPS, 0.0)
         if sampler is not None:
-            sampler.register_forward_pre_hook(lambda *_: self._inside(True))
-            sampler.register_forward_hook(lambda *_: self._inside(False))
+            sampler.register_forward_pre_hook(lambda *_: self._set_sampling(True))
+            sampler.register_forward_hook(lambda *_: self._set_sampling(False))
 
-    def _inside(self, sampling: bool) -> None:
+    def _set_sampling(self, sampling: bool) -> None:
         self.sampling = sampling
 
     def __torch_dispatch__(
@@ -57,7 +57,10 @@ class OperationTimes(TorchDispatchMode):
 def operation_seconds(
     call: Callable[[], object], device: str, sampler: nn.Module | None
 ) -> dict[str, float]:
-    """The seconds of one forward call by group; not under inference mode, which hides the parts."""
+    """Return the seconds of one forward call by group.
+
+    It runs without inference mode, which would hide the parts of an operation.
+    """
     with torch.no_grad(), OperationTimes(device, sampler) as times:
         call()
     return times.seconds

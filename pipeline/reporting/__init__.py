@@ -1,1 +1,1 @@
-"""From the small files that the runs left to tables."""
+"""The report: tables, claims, statistics, figures, pictures and the page, from reports/ alone."""

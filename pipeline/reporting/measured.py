@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from pipeline.common.params import Params, Variant
-from pipeline.reporting.results import Result, Results
+from pipeline.reporting.results import Results
+from pipeline.settings.records import CheckpointLine, RunLine
+from pipeline.settings.schema import Params, Variant
 
+Published = dict[str, Any]  # reports/published.yaml, which each table reads in its own way
 PAPER_POOLING = ("pyramid_average", [1, 3, 6, 8])
 # Pairs of fusion and context.
 BASELINE, ANN = ("none", "none"), ("afnb", "apnb")
@@ -17,7 +19,7 @@ def real(settings: Params, dataset: str) -> bool:
     return settings.active.dataset == dataset and not settings.embedded
 
 
-def released_miou(published: dict[str, Any]) -> float:
+def released_miou(published: Published) -> float:
     """In percent, of the authors' released model: the mean of its classes' IoUs."""
     values = published["cityscapes_val_class_iou"]["rows"].values()
     return 100 * sum(values) / len(values)
@@ -48,29 +50,23 @@ def as_published(settings: Params, *parts: tuple[str, str]) -> list[str]:
     return found
 
 
-def runs(settings: Params, results: Results, dataset: str, variant: str) -> list[Result]:
+def runs(settings: Params, results: Results, dataset: str, variant: str) -> list[RunLine]:
     """The runs of a variant with the active profile on this dataset, drawn or real."""
     return [
         r
         for r in results.get(variant, [])
-        if (r.record["profile"], r.record["dataset"]["name"]) == (settings.profile, dataset)
+        if (r.record.profile, r.record.dataset.name) == (settings.profile, dataset)
     ]
 
 
 def checkpoints(
-    settings: Params, imported: dict[str, dict[str, Any]], dataset: str
-) -> dict[str, dict[str, Any]]:
+    settings: Params, imported: dict[str, CheckpointLine], dataset: str
+) -> dict[str, CheckpointLine]:
     """The imported checkpoints that are measured with the active profile on this dataset."""
     return {
         name: found
         for name, found in imported.items()
         if name in settings.checkpoints
         and settings.active.dataset == dataset
-        and found["record"]["profile"] == settings.profile
+        and found.record.profile == settings.profile
     }
-
-
-def record(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """What an imported checkpoint's record tells, with the data that it was scored on."""
-    data = {"digest": checkpoint["scores"]["dataset_digest"]}
-    return {**checkpoint["record"], "dataset": data}

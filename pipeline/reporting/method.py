@@ -1,11 +1,11 @@
-"""How the numbers are made, in words, from the settings."""
+"""How the numbers come about, from the settings."""
 
-from pipeline.common.params import Params
 from pipeline.reporting.sections import Section
+from pipeline.settings.schema import Params
 
 
-def section(settings: Params) -> Section:
-    """What each row has in common."""
+def build_section(settings: Params) -> Section:
+    """Return what all rows have in common."""
     profile, train = settings.active, settings.active.train
     network, optimizer = profile.network, profile.train.optimizer
     pixels = "x".join(map(str, train.augment.crop))
@@ -20,10 +20,10 @@ def section(settings: Params) -> Section:
         f"- **Training**: {train.iterations} iterations of {train.batch_size} images, "
         f"{optimizer.name} with learning rate {optimizer.lr:g}, polynomial decay of power "
         f"{train.power:g}, {train.warmup} iterations of warm-up; seeds {seeds}, the same for "
-        "every row. The last iteration's weights are scored, no best one is picked.",
+        "every row. The weights after the last iteration are scored; none are picked.",
         f"- **Score**: one integer confusion matrix over the whole validation split at the labels' "
-        f"own size; protocols: {protocols}; the tables show the first.",
-        "- **All other settings** are in `params.yaml`; data order, augmentation, dropout and "
+        f"own size. Protocols: {protocols}; the tables show the first.",
+        "- **All other settings** are in `params.yaml`. Data order, augmentation, dropout and "
         "random sampling are functions of (seed, iteration, slot), so a run can be repeated.",
     ]
     return Section("method", "Method", intro="\n".join(lines))

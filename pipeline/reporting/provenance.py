@@ -5,44 +5,74 @@ in each store, so a run is told by the name that it has in all of them.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TypedDict
 
-from pipeline.common.files import digest
-from pipeline.common.provenance import run_name
+from pipeline.engine.files import digest
+from pipeline.settings.records import (
+    BlockCosts,
+    CheckpointLine,
+    Environment,
+    NetworkCosts,
+    RunRecord,
+)
 
-Record = dict[str, Any]
-Origin = dict[str, Any]
+Source = RunRecord | CheckpointLine | NetworkCosts | BlockCosts
 NOT_RECORDED = "not recorded"
+_SETTINGS = {"profile", "seed", "checkpoint", "network"}
+_SETTINGS |= {"config", "settings", "crop", "iterations", "limit"}
 _DIRTY = {True: "(with changes)", False: "(clean)", None: "(clean or not: unknown)"}
 
 
-def origin(records: Iterable[Record]) -> Origin:
-    """What these runs and measurements have in common, each different value once.
+class Origin(TypedDict):
+    """Where a table comes from, as reports/tables/provenance.json has it: each value once.
 
-    records: what trainings, imported checkpoints and the stages of cost left. settings is a digest
-    of the parameters of all of them; hours are those of the trainings.
+    `settings` is a digest of the parameters of all runs and measurements. `hours` are those of
+    the trainings.
     """
-    found = list(records)
-    speeds = [r["speed"] for r in found if "speed" in r]
+
+    commits: list[str]
+    dirty: bool | None
+    settings: str | None
+    data: list[str]
+    lock: list[str]
+    hardware: list[str]
+    libraries: list[str]
+    hours: float | None
+    runs: list[str]
+
+
+def origin(sources: Iterable[Source]) -> Origin:
+    """Return what these runs, checkpoints and measurements come from."""
+    found = list(sources)
+    made = [s.record if isinstance(s, CheckpointLine) else s for s in found]
+    runs = [s for s in found if isinstance(s, RunRecord)]
+    seconds = sum(r.speed.seconds for r in runs)
     return {
-        "commits": _each(r["code"]["commit"] or "unknown" for r in found),
-        "dirty": _dirty([r["code"]["dirty"] for r in found]),
-        "settings": digest([_settings(r) for r in found])[:16] if found else None,
-        "data": _each(r["dataset"]["digest"] for r in found if "dataset" in r),
-        "lock": _each(r["environment"].get("lock") or NOT_RECORDED for r in found),
-        "hardware": _each(hardware(r["environment"]) for r in found),
-        "libraries": _each(_libraries(r["environment"]) for r in found),
-        "hours": round(sum(s["seconds"] for s in speeds) / 3600, 3) if speeds else None,
-        "runs": [run_name(r) for r in found if "fingerprint" in r],
+        "commits": _each(m.code.commit or "unknown" for m in made),
+        "dirty": _dirty([m.code.dirty for m in made]),
+        "settings": digest([_settings(m.as_json()) for m in made])[:16] if made else None,
+        "data": _each(d for s in found if (d := _data(s))),
+        "lock": _each(m.environment.lock or NOT_RECORDED for m in made),
+        "hardware": _each(hardware(m.environment) for m in made),
+        "libraries": _each(_libraries(m.environment) for m in made),
+        "hours": round(seconds / 3600, 3) if runs else None,
+        "runs": [r.run_name for r in runs],
     }
 
 
-def hardware(environment: Record) -> str:
+def _data(source: Source) -> str | None:
+    """The digest of the data; None for measurements, which have none."""
+    if isinstance(source, RunRecord):
+        return source.dataset.digest
+    return source.scores.dataset_digest if isinstance(source, CheckpointLine) else None
+
+
+def hardware(environment: Environment) -> str:
     """The device, or the processor and its cores where there is none, and the system."""
-    device = environment["device"]
-    if device in ("cpu", environment["cpu"]):
-        device = f"{environment['cpu']}, {environment['cores']} cores"
-    return f"{device}, {environment['system']}"
+    device = environment.device
+    if device in ("cpu", environment.cpu):
+        device = f"{environment.cpu}, {environment.cores} cores"
+    return f"{device}, {environment.system}"
 
 
 def line(found: Origin, runs: bool = False) -> str:
@@ -78,14 +108,11 @@ def _words(values: Iterable[str]) -> str:
     return " and ".join(values)
 
 
-def _settings(record: Record) -> Any:
+def _settings(record: dict[str, object]) -> dict[str, object]:
     """The parameters that the record tells, whichever kind it is."""
-    own = {k: v for k, v in record.items() if k in ("profile", "seed", "checkpoint", "network")}
-    return own | {
-        k: record[k] for k in ("config", "settings", "crop", "iterations", "limit") if k in record
-    }
+    return {k: v for k, v in record.items() if k in _SETTINGS}
 
 
-def _libraries(environment: Record) -> str:
-    versions = {"Python": environment["python"], **environment["libraries"]}
+def _libraries(environment: Environment) -> str:
+    versions = {"Python": environment.python, **environment.libraries}
     return ", ".join(f"{name} {version}" for name, version in versions.items())

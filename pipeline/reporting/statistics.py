@@ -1,8 +1,7 @@
-"""What a handful of seeds can say, by SciPy; the same values give the same figures.
+"""What a handful of seeds can say, by SciPy; the same values give the same numbers.
 
 One rule finds a difference everywhere: a paired t-test over equal seeds. The bootstrap intervals
-are shown beside it and decide nothing, for with few seeds they are too narrow; `coverage` says
-how much.
+beside it decide nothing, because they are too narrow with few seeds; `coverage` says how much.
 """
 
 from collections.abc import Sequence
@@ -37,8 +36,13 @@ UNKNOWN = Interval(np.nan, np.nan, np.nan)
 class Pair:
     """Two rows over the seeds that both have: the first minus the second.
 
-    n: the equal seeds; improvement: P(first > second); p: of the paired t-test; seeds_needed: for
-    that test to find the difference with POWER, infinite above MOST_SEEDS.
+    Attributes:
+        n: The number of equal seeds.
+        difference: The mean difference.
+        improvement: P(first > second).
+        p: The p-value of the paired t-test.
+        seeds_needed: The seeds with which that test finds the difference with POWER, infinite above
+            MOST_SEEDS.
     """
 
     n: int
@@ -48,25 +52,25 @@ class Pair:
     seeds_needed: float
 
     @property
-    def found(self) -> bool:
+    def is_different(self) -> bool:
         """Whether the test finds a difference."""
         return self.p < LEVEL
 
 
 def _bootstrap(samples: Sequence[Any], statistic: Any, **options: Any) -> tuple[Any, Any]:
-    """The percentile interval: its ends, of one value or of an array of them."""
-    found = stats.bootstrap(
+    """Return the ends of the percentile interval, of one value or of an array of them."""
+    interval = stats.bootstrap(
         samples,
         statistic,
         method="percentile",
         rng=np.random.default_rng(_SEED),
         **({"n_resamples": _RESAMPLES} | options),
     ).confidence_interval
-    return found.low, found.high
+    return interval.low, interval.high
 
 
 def mean(values: Sequence[float]) -> Interval:
-    """The mean with its percentile bootstrap interval."""
+    """Return the mean with its percentile bootstrap interval."""
     if len(values) == 0:
         return UNKNOWN
     if len(values) == 1:
@@ -77,14 +81,17 @@ def mean(values: Sequence[float]) -> Interval:
 
 @lru_cache
 def coverage(n: int) -> float:
-    """How often `mean`'s interval of n normal values holds their true mean, by simulation."""
+    """Return how often `mean`'s interval of n normal values contains their true mean.
+
+    The share is from a simulation.
+    """
     values = np.random.default_rng(_SEED).normal(size=(2000, n))
     low, high = _bootstrap((values,), np.mean, axis=-1, n_resamples=999, batch=100)
     return float(np.mean((low <= 0) & (high >= 0)))
 
 
 def p_value(differences: Sequence[float]) -> float:
-    """Of the t-test that the differences' mean is zero; nan below two."""
+    """Return p of the t-test that the differences' mean is zero; nan below two differences."""
     if len(differences) < 2:
         return float("nan")
     if np.ptp(differences) == 0:
@@ -93,8 +100,10 @@ def p_value(differences: Sequence[float]) -> float:
 
 
 def seeds_needed(differences: Sequence[float]) -> float:
-    """The fewest seeds with which the paired t-test finds this mean, at this standard deviation,
-    with POWER; infinite above MOST_SEEDS, nan below two differences."""
+    """Return the fewest seeds with which the paired t-test finds this mean difference with POWER.
+
+    The standard deviation stays as it is. Infinite above MOST_SEEDS, nan below two differences.
+    """
     if len(differences) < 2:
         return float("nan")
     shift, spread = abs(np.mean(differences)), np.std(differences, ddof=1)
@@ -109,13 +118,16 @@ def seeds_needed(differences: Sequence[float]) -> float:
 
 
 def _improvement(x: Array, y: Array, axis: int = -1) -> Any:
-    """P(X > Y) + P(X = Y) / 2 over all pairs: Mann and Whitney's U, as a share."""
+    """Return P(X > Y) + P(X = Y) / 2 over all pairs: Mann and Whitney's U as a share."""
     u = stats.mannwhitneyu(x, y, axis=axis, method="asymptotic").statistic
     return u / (np.shape(x)[axis] * np.shape(y)[axis])
 
 
 def improvement(x: Sequence[float], y: Sequence[float]) -> Interval:
-    """The probability of improvement of Agarwal et al. (2021), the runs of each row resampled."""
+    """Return the probability of improvement of Agarwal et al. (2021).
+
+    Its interval resamples the runs of each row.
+    """
     if min(len(x), len(y)) < 2:
         return UNKNOWN
     low, high = _bootstrap((x, y), _improvement)
@@ -137,17 +149,22 @@ def pair(first: dict[int, float], second: dict[int, float]) -> Pair:
 
 
 def order(scores: Array, published: Sequence[float]) -> Interval:
-    """Kendall's tau-b of the rows' means and the published figures, the seeds resampled.
+    """Return Kendall's tau-b of the rows' means and the published figures.
 
-    scores: (rows, seeds). Below three rows unknown; below two seeds without an interval.
+    Its interval resamples the seeds. It is unknown below three rows, and has no interval below two
+    seeds.
+
+    Args:
+        scores: Shape (rows, seeds).
+        published: The rows' published figures.
     """
     if scores.shape[0] < 3 or not scores.shape[1]:
         return UNKNOWN
 
     def tau(*rows: Array, axis: int = -1) -> Any:
         means = np.stack([row.mean(axis=axis) for row in rows], axis=-1)
-        given = np.broadcast_to(published, means.shape)
-        return stats.kendalltau(means, given, axis=-1).statistic
+        figures = np.broadcast_to(published, means.shape)
+        return stats.kendalltau(means, figures, axis=-1).statistic
 
     value = float(tau(*scores))
     if scores.shape[1] < 2:

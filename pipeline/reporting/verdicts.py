@@ -1,7 +1,7 @@
 """Whether the paper's claims are reproduced: the rule, in code and in words.
 
-A row's claim is the sign of the paper's difference to the table's reference row, so that it can be
-judged where the numbers themselves are not comparable.
+A row's claim is the sign of the paper's difference to the table's reference row. So it can be
+judged even where the numbers themselves are not comparable.
 """
 
 from collections.abc import Iterable
@@ -9,9 +9,9 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from pipeline.common.params import Params, TableName
 from pipeline.reporting.measured import ANN, APNB, BASELINE, paper_pooling, plain
 from pipeline.reporting.statistics import LEVEL, Interval, Pair, coverage
+from pipeline.settings.schema import Params, TableName
 
 REPRODUCED, WITHIN_NOISE, NOT_REPRODUCED = "reproduced", "within noise", "not reproduced"
 NOT_COMPARABLE, NOT_MEASURED, REFERENCE = "not comparable", "not measured", "reference"
@@ -19,9 +19,12 @@ JUDGED = (REPRODUCED, WITHIN_NOISE, NOT_REPRODUCED)
 _REFERENCES = {"ablation": BASELINE, "sampling": ANN, "beyond": APNB}
 
 
-def reference(settings: Params, table: TableName) -> str | None:
-    """The row that the others are held against: the ablation's baseline; of the sampling table the
-    network with the pooling of the paper's full one; of the table beyond the paper's APNB."""
+def find_reference(settings: Params, table: TableName) -> str | None:
+    """Return the row with which the others are compared.
+
+    It is the baseline of the ablation, the network with the paper's pooling of the sampling table,
+    and APNB of the table beyond the paper's.
+    """
     for name in settings.tables[table]:
         variant = settings.variants[name]
         parts = (variant.fusion, variant.context)
@@ -30,78 +33,90 @@ def reference(settings: Params, table: TableName) -> str | None:
     return None
 
 
-def verdict(published: float | None, pair: Pair | None) -> str:
-    """Of a row whose published difference to the reference is given; pair None: no reference."""
+def judge(published: float | None, pair: Pair | None) -> str:
+    """Return the verdict on a row.
+
+    Args:
+        published: The paper's difference to the reference row; None if it has none.
+        pair: The row compared with the reference row; None if there is no reference.
+    """
     if not published or pd.isna(published) or pair is None:
         return NOT_COMPARABLE
     if pair.n < 2:
         return NOT_MEASURED
-    if not pair.found:
+    if not pair.is_different:
         return WITHIN_NOISE
     return REPRODUCED if pair.difference.value * published > 0 else NOT_REPRODUCED
 
 
-def counts(frame: pd.DataFrame) -> dict[str, int]:
-    """How many claims of a table have each verdict; a row that claims nothing is left out."""
-    found = frame["verdict"].value_counts()
-    return {word: int(found.get(word, 0)) for word in (*JUDGED, NOT_MEASURED)}
+def count_verdicts(frame: pd.DataFrame) -> dict[str, int]:
+    """Count the claims of a table by verdict; a row that claims nothing is left out."""
+    numbers = frame["verdict"].value_counts()
+    return {word: int(numbers.get(word, 0)) for word in (*JUDGED, NOT_MEASURED)}
 
 
-def headline(name: str, frame: pd.DataFrame) -> str:
-    """The counts in a sentence."""
-    found = counts(frame)
-    claims, judged = sum(found.values()), sum(found[word] for word in JUDGED)
+def state_counts(name: str, frame: pd.DataFrame) -> str:
+    """Return the counts in a sentence."""
+    counts = count_verdicts(frame)
+    claims, judged = sum(counts.values()), sum(counts[word] for word in JUDGED)
     if not claims:
-        return f"The paper claims nothing of the rows of the table *{name}*."
+        return f"The paper claims nothing about the rows of the table *{name}*."
     text = f"Of the {claims} differences that the paper claims in the table *{name}*, " + ", ".join(
         f"{number} {'is' if number == 1 else 'are'} {word}"
-        for word, number in found.items()
+        for word, number in counts.items()
         if word in JUDGED or number
     )
     if not judged:
         return f"{text}."
-    return f"{text}; if there were none, chance would still find about {LEVEL * judged:.1f}."
-
-
-def rule(settings: Params, table: TableName) -> str:
-    """What stands under the table: the verdicts' rule."""
-    row = reference(settings, table)
-    if row is None:
-        return "No row of this table is the paper's reference, so there are no verdicts."
     return (
-        f"**Verdicts.** The paper's claim of a row is that it is better, or worse, than *{row}*: "
-        f"the sign of its published difference. *{REPRODUCED}*: a paired t-test over equal seeds "
-        f"finds a difference of that sign (p < {LEVEL}); *{NOT_REPRODUCED}*: it finds one of the "
-        f"other sign; *{WITHIN_NOISE}*: it finds none, which shows neither a difference nor that "
-        f"there is none; *{NOT_COMPARABLE}*: the paper has no such difference for the row; "
-        f"*{NOT_MEASURED}*: fewer than two equal seeds; *{REFERENCE}*: the row *{row}* itself. "
-        "The size of a difference is not judged. Where there is none, the test still finds one in "
-        f"{100 * LEVEL:.0f} % of cases, half of them of the paper's sign."
+        f"{text}. If there were no difference, chance would still find about {LEVEL * judged:.1f}."
     )
 
 
-def interval_note(numbers: Iterable[int]) -> str:
-    """What the intervals are, and how often they are right with these numbers of seeds."""
+def explain_rule(settings: Params, table: TableName) -> str:
+    """Return the verdicts' rule, which stands below the table."""
+    row = find_reference(settings, table)
+    if row is None:
+        return "No row of this table is the paper's reference, so there are no verdicts."
+    return (
+        f"**Verdicts.** The paper claims that a row is better, or worse, than *{row}*. The claim "
+        "is the sign of the published difference; its size is not judged.\n\n"
+        f"- *{REPRODUCED}*: a paired t-test over equal seeds finds a difference of that sign "
+        f"(p < {LEVEL}).\n"
+        f"- *{NOT_REPRODUCED}*: it finds a difference of the other sign.\n"
+        f"- *{WITHIN_NOISE}*: it finds no difference. This does not show that there is none.\n"
+        f"- *{NOT_COMPARABLE}*: the paper has no such difference for the row.\n"
+        f"- *{NOT_MEASURED}*: there are fewer than two equal seeds.\n"
+        f"- *{REFERENCE}*: the row *{row}* itself.\n\n"
+        f"If there is no difference, the test still finds one in {100 * LEVEL:.0f} % of cases, "
+        "half of them with the paper's sign."
+    )
+
+
+def explain_intervals(numbers: Iterable[int]) -> str:
+    """Say what the intervals are, and how often they are right with these numbers of seeds."""
     seeds = sorted({int(n) for n in numbers if n > 1})
     if not seeds:
         return "There is no interval with fewer than two seeds."
     few = " With two or three they run from the lowest to the highest." if seeds[0] < 4 else ""
     right = " and ".join(f"{100 * coverage(n):.0f} % of cases with {n} seeds" for n in seeds)
     return (
-        "**Intervals**, of the mean and, in brackets, of the mean difference on equal seeds, are "
-        f"95 % percentile bootstrap intervals over the seeds.{few} They are too narrow: in a "
-        f"simulation with normally distributed scores they hold the true mean in {right}. No "
-        "verdict is by them."
+        "**Intervals** are 95 % percentile bootstrap intervals over the seeds: of the mean and, in "
+        f"brackets, of the mean difference on equal seeds.{few} They are too narrow. In a "
+        f"simulation with normally distributed scores they contain the true mean in {right}. No "
+        "verdict depends on them."
     )
 
 
-def order_note(found: Interval) -> str:
-    """How far the measured order is the paper's, in words."""
-    if np.isnan(found.value):
+def describe_order(tau: Interval) -> str:
+    """Say how far the measured order is the paper's."""
+    if np.isnan(tau.value):
         return "**Order.** Too few rows are measured to compare their order with the paper's."
-    ends = f"95 % interval {found.low:.2f} to {found.high:.2f} by resampling the seeds, also narrow"
+    ends = (
+        f"95 % interval {tau.low:.2f} to {tau.high:.2f} by resampling the seeds, too narrow as well"
+    )
     return (
         "**Order.** Kendall's tau-b between the measured means and the paper's figures is "
-        f"{found.value:.2f} ({'no interval' if np.isnan(found.low) else ends}); 1 is the paper's "
+        f"{tau.value:.2f} ({'no interval' if np.isnan(tau.low) else ends}). 1 is the paper's "
         "order, 0 no relation, -1 its reverse."
     )

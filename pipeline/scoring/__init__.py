@@ -1,1 +1,1 @@
-"""What evaluation shares: the protocols, prediction with a trained network, and the scores."""
+"""Predict with a trained network by the protocols of params.yaml, and score the predictions."""

@@ -1,12 +1,12 @@
-"""Cityscapes' categories, the second granularity of its official evaluation."""
+"""Group classes by Cityscapes' categories, as its official evaluation does."""
 
 from cityscapesscripts.helpers.labels import category2labels
 
-from pipeline.datasets import DATASETS
+from pipeline.data.formats import DATASETS
 
 
 def categories(classes: list[str]) -> dict[str, list[int]] | None:
-    """The ids of Cityscapes' classes by category, without void; None for other classes."""
+    """Return the ids of Cityscapes' classes by category, without void; None for other classes."""
     if tuple(classes) != DATASETS["cityscapes"].classes:
         return None
     ids = {

@@ -1,4 +1,4 @@
-"""Prediction with a trained network: class ids by a protocol of params.yaml."""
+"""Predict class ids with a trained network, by a protocol of params.yaml."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,23 +9,32 @@ import torch
 from torch import Tensor
 
 from ann import SegmentationNetwork
-from pipeline.common import checkpoint, trials
-from pipeline.common.cli import InputError
-from pipeline.common.gpus import device
-from pipeline.common.params import Evaluate
-from pipeline.datasets.base import Pixels
-from pipeline.datasets.files import ImageFile
-from pipeline.inputs.store import Store
+from pipeline.data.formats.base import Pixels
+from pipeline.data.formats.files import ImageFile
+from pipeline.data.prepared.store import Store
+from pipeline.engine import checkpoint
+from pipeline.engine.errors import InputError
+from pipeline.engine.gpus import choose_device
 from pipeline.scoring import protocols
-from pipeline.scoring.shown import evaluation_trials, first_scale
+from pipeline.scoring.sizes import evaluation_trials, first_scale
+from pipeline.settings import trials
+from pipeline.settings.schema import Evaluate
 
 
-def load(
-    file: Path, dataset: str, classes: list[str], sizes: list[tuple[int, int]], settings: Evaluate
+def load_network(
+    file: Path, dataset: str, classes: list[str], sizes: list[tuple[int, int]], options: Evaluate
 ) -> SegmentationNetwork:
-    """The network of a file, ready to predict; an InputError if it does not fit classes or sizes.
+    """Load a trained network, ready to predict.
 
-    sizes: (height, width) of the images to come.
+    Args:
+        file: Its weights.
+        dataset: The dataset's name, for a message.
+        classes: The classes that the network must have.
+        sizes: Height and width of the images to come.
+        options: The evaluation that it must be able to do.
+
+    Raises:
+        InputError: The network does not fit the classes or the sizes.
     """
     network, about = checkpoint.load_network(file)
     if about["classes"] != classes:
@@ -33,50 +42,59 @@ def load(
             f"{file}: trained for {len(about['classes'])} classes; allowed are the "
             f"{len(classes)} of {dataset}"
         )
-    trials.refuse(str(file), about["network"], evaluation_trials(sizes, settings))
-    torch.set_num_threads(settings.threads)
-    return network.to(device(), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    trials.check_network(str(file), about["network"], evaluation_trials(sizes, options))
+    torch.set_num_threads(options.threads)
+    return network.to(choose_device(), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 @torch.inference_mode()
-def predict(network: SegmentationNetwork, images: Tensor, protocol: str, settings: Any) -> Pixels:
-    """Class ids (B, H, W) of images (B, 3, H, W) uint8; but for `whole`, one image at a time.
+def predict(network: SegmentationNetwork, images: Tensor, protocol: str, options: Any) -> Pixels:
+    """Return the class ids (B, H, W) of images (B, 3, H, W), both uint8.
 
-    settings: an `Evaluate`; its schema sees to the keys that a protocol needs.
+    Only `whole` takes all images at once; the other protocols take one at a time.
+
+    Args:
+        network: The network, in evaluation mode.
+        images: Images of one size.
+        protocol: The protocol's name.
+        options: An `Evaluate`, whose schema ensures the keys that the protocol needs.
     """
-    s, size = settings, (images.shape[2], images.shape[3])
-    scale = first_scale(size, s)
+    size = images.shape[2], images.shape[3]
+    scale = first_scale(size, options)
     if protocol == "whole":
-        return _ids(protocols.whole(network, protocols.scaled(images, scale), size))
+        return _choose_classes(protocols.whole(network, protocols.resize(images, scale), size))
     ids = []
     for image in images.split(1):
         if protocol == "sliding":
-            image = protocols.scaled(image, scale)
-            score = protocols.sliding(network, image, s.window, s.stride, size)
+            image = protocols.resize(image, scale)
+            score = protocols.sliding(network, image, options.window, options.stride, size)
         else:
-            scales = [scale * x for x in s.scales]
-            score = protocols.multi_scale(network, image, scales, s.flip, s.window, s.stride)
-        ids.append(_ids(score))
+            scales = [scale * x for x in options.scales]
+            score = protocols.multi_scale(
+                network, image, scales, options.flip, options.window, options.stride
+            )
+        ids.append(_choose_classes(score))
     return np.concatenate(ids)
 
 
-def as_shown(images: Tensor, settings: Any) -> Tensor:
-    """The images as `whole` shows them to the network."""
-    return protocols.scaled(images, first_scale((images.shape[2], images.shape[3]), settings))
+def resize_for_whole(images: Tensor, options: Any) -> Tensor:
+    """Return the images in the size in which `whole` gives them to the network."""
+    return protocols.resize(images, first_scale((images.shape[2], images.shape[3]), options))
 
 
-def _ids(scores: Tensor) -> Pixels:
+def _choose_classes(scores: Tensor) -> Pixels:
+    """Return the class ids (B, H, W) of the highest scores (B, classes, H, W)."""
     ids: Pixels = scores.argmax(dim=1).to(torch.uint8).cpu().numpy()
     return ids
 
 
-def as_batch(images: Sequence[Pixels | ImageFile]) -> Tensor:
-    """Images (H, W, 3) of one size as (B, 3, H, W) uint8, channels last."""
+def stack_images(images: Sequence[Pixels | ImageFile]) -> Tensor:
+    """Return images (H, W, 3) of one size as one tensor (B, 3, H, W) uint8, channels last."""
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
 
-def batches_of_one_size(store: Store, batch_size: int) -> list[list[int]]:
-    """The samples in their order, cut where the batch is full or the size changes."""
+def group_by_size(store: Store, batch_size: int) -> list[list[int]]:
+    """Return batches of samples in their order; a new one starts when the size changes."""
     groups: list[list[int]] = []
     for i, size in enumerate(store.sizes):
         if groups and len(groups[-1]) < batch_size and store.sizes[groups[-1][-1]] == size:

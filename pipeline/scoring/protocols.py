@@ -1,17 +1,17 @@
-"""The protocols by which a network is evaluated, each a plain function.
+"""Predict by the protocols of an evaluation, a function each.
 
     whole         the image as it is, once
     sliding       windows that overlap
-    multi_scale   the image in several sizes, each mirrored too if wanted, whole or by windows
+    multi_scale   the image in several sizes, optionally each mirrored too, whole or by windows
 
-Images are (B, 3, H, W) uint8 on any device, the result is (B, classes, H, W) on the network's:
-logits for `whole`, probabilities for the others. What overlaps is averaged as probabilities, not
-as logits: these are bounded, so that no window or scale counts more than another.
+Images are (B, 3, H, W) uint8 on any device. The result is (B, classes, H, W) on the network's
+device: logits for `whole`, probabilities for the others. Overlaps are averaged as probabilities,
+not as logits, because these are bounded, so that no window or scale counts more than another.
 
-Memory does not grow with the number of windows or scales. With P = B * classes * 4 bytes, `sliding`
-holds P * H * W of sums, of the image padded to the window at least, and at most 2 * P * h * w of
-one window. `multi_scale` holds P * H * W of sums, at most 2 * P * H * W of one scale, and what
-`sliding` holds at that scale's size if it is used.
+Memory does not grow with the number of windows or scales. Let P = B * classes * 4 bytes. `sliding`
+takes P * H * W for sums, of the image padded at least to the window, and at most 2 * P * h * w for
+one window. `multi_scale` takes P * H * W for sums and at most 2 * P * H * W for one scale. If it
+uses `sliding`, it also takes what that takes at the scale's size.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ann import SegmentationNetwork
-from pipeline.scoring.shown import Size, exceeds, scaled_size
+from pipeline.scoring.sizes import Size, exceeds, scaled_size
 
 
 def whole(network: SegmentationNetwork, images: Tensor, size: Size | None = None) -> Tensor:
-    """Logits of the images as they are, resized to `size`, which is their own if not given."""
+    """Return logits of the images as they are, resized to `size`, by default the images' own."""
     logits, _ = network(images.to(network.mean.device))
-    return _resized(network, logits.float(), size or _size(images))
+    return _resize_maps(network, logits.float(), size or _size(images))
 
 
 def sliding(
@@ -37,21 +37,28 @@ def sliding(
     stride: Size,
     size: Size | None = None,
 ) -> Tensor:
-    """The mean probabilities of windows `stride` apart, the last ones moved into the image.
+    """Return the mean probabilities of windows `stride` apart, resized to `size`.
 
-    They are resized to `size`, the images' own if not given. An image smaller than the window is
-    filled up with the mean colour, on the right and below.
+    The last windows are moved into the image. An image smaller than the window is padded with the
+    mean colour on the right and below.
+
+    Args:
+        network: The network, in evaluation mode.
+        images: The images (B, 3, H, W).
+        window: Height and width of a window.
+        stride: The distance between windows, down and across.
+        size: Height and width of the result, by default the images' own.
     """
-    padded = _padded(network, images, window)
-    total = _sums(network, padded)
+    padded = _pad(network, images, window)
+    total = _make_sums(network, padded)
     count = total.new_zeros(total.shape[2:])
-    for top in starts(padded.shape[2], window[0], stride[0]):
-        for left in starts(padded.shape[3], window[1], stride[1]):
+    for top in window_starts(padded.shape[2], window[0], stride[0]):
+        for left in window_starts(padded.shape[3], window[1], stride[1]):
             rows, columns = slice(top, top + window[0]), slice(left, left + window[1])
             total[:, :, rows, columns] += whole(network, padded[:, :, rows, columns]).softmax(dim=1)
             count[rows, columns] += 1
     height, width = _size(images)
-    return _resized(network, total.div_(count)[:, :, :height, :width], size or (height, width))
+    return _resize_maps(network, total.div_(count)[:, :, :height, :width], size or (height, width))
 
 
 def multi_scale(
@@ -62,14 +69,14 @@ def multi_scale(
     window: Size | None = None,
     stride: Size | None = None,
 ) -> Tensor:
-    """The mean probabilities of the images in each scale, at the images' own size.
+    """Return the mean probabilities of the images in each scale, at the images' own size.
 
     With `flip` each scale counts twice, as it is and mirrored. With a window, a scaled image that
     is higher or wider goes through `sliding`.
     """
-    size, total = _size(images), _sums(network, images)
+    size, total = _size(images), _make_sums(network, images)
     for scale in scales:
-        resized = scaled(images, scale)
+        resized = resize(images, scale)
         for axes in ([], [3])[: 1 + flip]:  # as it is, mirrored
             view = resized.flip(axes)
             if window and stride and exceeds(_size(view), window):
@@ -79,8 +86,8 @@ def multi_scale(
     return total.div_(len(scales) * (1 + flip))
 
 
-def starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows start on an axis of at least their length; the last one ends with it."""
+def window_starts(length: int, window: int, stride: int) -> list[int]:
+    """Return where windows start on an axis of at least their length; the last ends with it."""
     steps = -(-(length - window) // stride)
     return [min(i * stride, length - window) for i in range(steps + 1)]
 
@@ -89,28 +96,28 @@ def _size(images: Tensor) -> Size:
     return images.shape[2], images.shape[3]
 
 
-def scaled(images: Tensor, scale: float) -> Tensor:
-    """In another size, uint8, bilinear, antialiased; on the CPU, for CUDA resizes no uint8."""
+def resize(images: Tensor, scale: float) -> Tensor:
+    """Resize uint8 images, bilinear and antialiased; on the CPU, because CUDA resizes no uint8."""
     size = scaled_size(_size(images), scale)
     if size == _size(images):
         return images
     return F.interpolate(images.cpu(), size, mode="bilinear", antialias=True)
 
 
-def _resized(network: SegmentationNetwork, maps: Tensor, size: Size) -> Tensor:
+def _resize_maps(network: SegmentationNetwork, maps: Tensor, size: Size) -> Tensor:
     if size == _size(maps):
         return maps
     return F.interpolate(maps, size, mode="bilinear", align_corners=network.align_corners)
 
 
-def _sums(network: SegmentationNetwork, images: Tensor) -> Tensor:
-    """Zeros (B, classes, H, W), float32."""
+def _make_sums(network: SegmentationNetwork, images: Tensor) -> Tensor:
+    """Return zeros (B, classes, H, W), float32, to add probabilities to."""
     shape = (len(images), network.classifier.out_channels, *_size(images))
     return torch.zeros(shape, device=network.mean.device)
 
 
-def _padded(network: SegmentationNetwork, images: Tensor, window: Size) -> Tensor:
-    """At least of the window's size; what is new has the mean colour."""
+def _pad(network: SegmentationNetwork, images: Tensor, window: Size) -> Tensor:
+    """Pad images with the mean colour to at least the window's size."""
     height, width = _size(images)
     if height >= window[0] and width >= window[1]:
         return images

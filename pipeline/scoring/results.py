@@ -1,21 +1,21 @@
-"""What scores.json says of one protocol, and the confusion matrix that it comes from."""
-
-from typing import Any
+"""Compute the scores of one protocol from its confusion matrix."""
 
 import numpy as np
 import numpy.typing as npt
 
 from ann import Scores, confusion_matrix, scores
-from pipeline.datasets import BACKGROUND
-from pipeline.datasets.base import Pixels
+from pipeline.data.formats import BACKGROUND
+from pipeline.data.formats.base import Pixels
+from pipeline.settings.records import ProtocolScores
 
 Confusion = npt.NDArray[np.int64]
 
 
 def count(labels: Pixels, ids: Pixels, classes: int, background: bool) -> Confusion:
-    """(classes, classes) counts, rows the true class; one more of each with `background`.
+    """Return the confusion matrix (classes, classes), a row for each true class.
 
-    Background is the last row; the last column is empty, for no network predicts it.
+    With `background` there is a last row for it, and a last column, which is empty because no
+    network predicts background.
     """
     if background:
         labels = np.where(labels == BACKGROUND, np.uint8(classes), labels)
@@ -24,39 +24,45 @@ def count(labels: Pixels, ids: Pixels, classes: int, background: bool) -> Confus
 
 def protocol_scores(
     confusion: Confusion, classes: list[str], categories: dict[str, list[int]] | None
-) -> dict[str, Any]:
-    """The scores of the matrix that `count` makes, as JSON values.
+) -> ProtocolScores:
+    """Return the scores of a confusion matrix.
 
-    With a row of background, miou_with_background is the mean over the classes and background,
-    each predicted on background too; all other values leave background out. categories: the
-    classes' ids by category.
+    Args:
+        confusion: The matrix of `count`.
+        classes: The classes' names.
+        categories: The classes' ids by category, None for no scores of categories.
+
+    Returns:
+        The scores. With a row of background, `miou_with_background` is the mean over the classes
+        and background, and counts predictions on background. All other scores leave it out.
     """
     inner = confusion[: len(classes), : len(classes)]
     result = scores(inner)
-    told: dict[str, Any] = {
-        "miou": result.miou,
-        "pixel_accuracy": result.pixel_accuracy,
-        "classes_present": result.classes_present,
-        "class_iou": _by_name(list(classes), result),
-    }
-    if categories:
-        merged = scores(merge(inner, list(categories.values())))
-        told["category_iou"] = _by_name(list(categories), merged)
-        told["category_miou"] = merged.miou
-    if len(confusion) > len(classes):
-        told["miou_with_background"] = scores(confusion).miou
-    return told | {"confusion": confusion.tolist()}
+    category_scores = scores(merge(inner, list(categories.values()))) if categories else None
+    background = len(confusion) > len(classes)
+    return ProtocolScores(
+        miou=result.miou,
+        pixel_accuracy=result.pixel_accuracy,
+        classes_present=result.classes_present,
+        class_iou=_name_ious(classes, result),
+        category_iou=_name_ious(list(categories), category_scores)
+        if categories and category_scores
+        else None,
+        category_miou=category_scores.miou if category_scores else None,
+        miou_with_background=scores(confusion).miou if background else None,
+        confusion=confusion.tolist(),
+    )
 
 
 def merge(confusion: Confusion, groups: list[list[int]]) -> Confusion:
-    """The matrix of the groups, each class in exactly one."""
+    """Return the matrix of groups of classes; each class must be in exactly one."""
     member = np.zeros((len(groups), len(confusion)), np.int64)
     for row, group in zip(member, groups, strict=True):
         row[group] = 1
     return member @ confusion @ member.T
 
 
-def _by_name(names: list[str], result: Scores) -> dict[str, float | None]:
-    """IoU by name; None where it occurs nowhere."""
+def _name_ious(names: list[str], result: Scores) -> dict[str, float | None]:
+    """Return the IoUs by name; None for a class that occurs nowhere."""
     iou = [None if np.isnan(x) else float(x) for x in result.class_iou]
     return dict(zip(names, iou, strict=True))

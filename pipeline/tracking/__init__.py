@@ -1,6 +1,6 @@
-"""Runs in MLflow: always a view of the files in runs/ and reports/, never the truth.
+"""Send runs to MLflow, which is a view of the files in runs/ and reports/.
 
-Each run has a fingerprint tag, so that sending again changes nothing, a run that was killed and
-resumed stays one run, and a lost store is filled again by `python -m pipeline.track`. A parent
-run stands for a variant, its children for the seeds.
+Each run has a fingerprint tag. Therefore sending it again changes nothing, a resumed run stays one
+run, and `python -m pipeline track` fills a lost store again. A parent run represents a variant, and
+its children the seeds.
 """

@@ -1,11 +1,12 @@
-"""Which MLflow store is meant: the local file, or what MLFLOW_TRACKING_URI names."""
+"""Find the MLflow store: the local file, or what MLFLOW_TRACKING_URI names."""
 
 import os
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pipeline.common.cli import InputError
+from pipeline.engine.errors import InputError
+from pipeline.settings.paths import MLFLOW_DATABASE
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 LOCAL_STORE = "sqlite:///mlflow.db"
@@ -13,47 +14,49 @@ _ALLOWED = "allowed are a server's address (https://...), sqlite:///FILE or anot
 _SCHEMES = re.compile(r"https?|databricks.*|(sqlite|postgresql|mysql|mssql)(\+\w+)?")
 
 
-def uri() -> str:
+def read_uri() -> str:
     """Return the store's URI.
 
     Raises:
-        InputError: MLFLOW_TRACKING_URI names no store that MLflow writes to.
+        InputError: MLFLOW_TRACKING_URI names no store that MLflow can write to.
     """
-    given = os.environ.get(VARIABLE) or LOCAL_STORE
-    parts = urlsplit(given)
-    if (not parts.scheme and given != "databricks") or parts.scheme == "file":
+    store = os.environ.get(VARIABLE) or LOCAL_STORE
+    parts = urlsplit(store)
+    if (not parts.scheme and store != "databricks") or parts.scheme == "file":
         if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1"):
-            return given
+            return store
         raise InputError(
-            f"{VARIABLE} is {given!r}, a folder, and MLflow no longer writes to folders; "
+            f"{VARIABLE} is {store!r}, a folder, and MLflow no longer writes to folders; "
             f"{_ALLOWED}; unset it to use mlflow.db"
         )
-    nowhere = is_server(given) and not parts.netloc
-    if nowhere or not _SCHEMES.fullmatch(parts.scheme or given):
-        raise InputError(f"{VARIABLE} is {shown(given)!r}; {_ALLOWED}; unset it to use mlflow.db")
-    return given
+    lacks_host = is_server(store) and not parts.netloc
+    if lacks_host or not _SCHEMES.fullmatch(parts.scheme or store):
+        raise InputError(
+            f"{VARIABLE} is {hide_credentials(store)!r}; {_ALLOWED}; unset it to use mlflow.db"
+        )
+    return store
 
 
-def shown(store: str) -> str:
-    """Return the URI without a user's name and password, as it may be printed."""
+def hide_credentials(store: str) -> str:
+    """Return the URI without a user's name and password, so that it may be printed."""
     return re.sub(r"//[^/@]*@", "//", store)
 
 
 def is_server(store: str) -> bool:
-    """Return whether a server answers at this URI, which then has pages of its own."""
+    """Tell whether the URI is a server's, which has its own pages."""
     return urlsplit(store).scheme in ("http", "https")
 
 
-def database(store: str) -> Path | None:
-    """Return the file of an SQLite store; None for all others and for one in memory."""
+def find_database(store: str) -> Path | None:
+    """Return the file of an SQLite store, or None for other stores and for one in memory."""
     if not store.startswith("sqlite"):
         return None
-    from sqlalchemy.engine import make_url  # here, because it takes long to import
+    from sqlalchemy.engine import make_url  # here, because this import is slow
 
     name = make_url(store).database
     return Path(name) if name and name != ":memory:" else None
 
 
 def is_ours(file: Path | None) -> bool:
-    """Return whether a database is the clone's own, which holds nothing but a view of its files."""
-    return file is not None and file.absolute() == Path("mlflow.db").absolute()
+    """Tell whether a database is the clone's own, which is only a view of the clone's files."""
+    return file is not None and file.absolute() == MLFLOW_DATABASE.absolute()

@@ -1,78 +1,83 @@
-"""A variant's page in MLflow: the mean over its seeds, so that two variants can be compared."""
+"""Write the page of a variant in MLflow: the mean over its seeds, for comparisons."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from pipeline.common.files import digest, file_digest
-from pipeline.common.scores import first
-from pipeline.tracking.local import lost
+from pipeline.engine.files import digest, digest_file
+from pipeline.settings.records import ProtocolScores, RunRecord, Scores
+from pipeline.tracking.local import is_lost
 from pipeline.tracking.runs import (
     Rows,
-    milliseconds,
-    parent,
+    compute_duration,
+    compute_start,
+    get_parent,
     send_curve,
-    spent,
-    thinned,
+    thin_curve,
 )
-from pipeline.tracking.store import connect, locked
+from pipeline.tracking.store import connect, hold_lock
 
 _SUMMARY, _REPORT, _CURVES = "summary", "report.sha256", "curve.seeds"
 
 
-class Scored(NamedTuple):
+class ScoredRun(NamedTuple):
     """A finished run."""
 
-    record: dict[str, Any]
+    record: RunRecord
     curve: Rows
-    scores: dict[str, Any]
+    scores: Scores
 
 
-def send(runs: Sequence[Scored], report: Path) -> None:
-    """Bring the page of the variant of these runs, its seeds, up to date."""
+def send(runs: Sequence[ScoredRun], report: Path) -> None:
+    """Bring the page of a variant up to date.
+
+    Args:
+        runs: The variant's finished runs, one for each seed.
+        report: The report's page, which is attached if it exists.
+    """
     client, experiment = connect()
-    with locked():
-        run = parent(client, experiment, runs[0].record)
+    with hold_lock():
+        run = get_parent(client, experiment, runs[0].record)
     run_id = run.info.run_id
-    tags = {} if lost(run.info.artifact_uri) else run.data.tags
-    shown = [first(run.scores) for run in runs]
-    seeds = [run.record["seed"] for run in runs]
-    if tags.get(_SUMMARY) != (now := digest([seeds, shown])):
-        values = [100 * s["miou"] for s in shown]
+    tags = {} if is_lost(run.info.artifact_uri) else run.data.tags
+    scores = [run.scores.first for run in runs]
+    seeds = [run.record.seed for run in runs]
+    if tags.get(_SUMMARY) != (now := digest([seeds, [s.model_dump(mode="json") for s in scores]])):
+        values = [100 * s.miou for s in scores]
         spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
-        name = f"{runs[0].record['variant']}: {mean(values):.1f}{spread}"
+        name = f"{runs[0].record.variant}: {mean(values):.1f}{spread}"
         client.set_tag(run_id, "mlflow.runName", name)
-        told = f"mIoU {mean(values):.2f}{spread} over the seeds {', '.join(map(str, seeds))}."
-        client.set_tag(run_id, "mlflow.note.content", told)
+        note = f"mIoU {mean(values):.2f}{spread} over the seeds {', '.join(map(str, seeds))}."
+        client.set_tag(run_id, "mlflow.note.content", note)
         client.log_metric(run_id, "seeds", len(runs))
-        client.log_metric(run_id, "seconds", mean(r.record["speed"]["seconds"] for r in runs))
+        client.log_metric(run_id, "seconds", mean(r.record.speed.seconds for r in runs))
         if spread:
             client.log_metric(run_id, "miou_sd", stdev(values) / 100)
         for metric in ("miou", "pixel_accuracy"):
-            client.log_metric(run_id, metric, mean(s[metric] for s in shown))
-        client.log_table(run_id, _by_class(shown), f"class_iou_{len(runs)}_seeds.json")
-        taken = sum(spent(run.record) for run in runs)
-        client.set_terminated(run_id, end_time=milliseconds(runs[0].record) + taken)
+            client.log_metric(run_id, metric, mean(getattr(s, metric) for s in scores))
+        client.log_table(run_id, _tabulate_classes(scores), f"class_iou_{len(runs)}_seeds.json")
+        duration = sum(compute_duration(run.record) for run in runs)
+        client.set_terminated(run_id, end_time=compute_start(runs[0].record) + duration)
         client.set_tag(run_id, _SUMMARY, now)
     if tags.get(_CURVES) != str(seeds):
-        send_curve(client, run_id, _mean_curve(runs))
+        send_curve(client, run_id, _average_curves(runs))
         client.set_tag(run_id, _CURVES, str(seeds))
-    if report.exists() and tags.get(_REPORT) != (now := file_digest(report)):
+    if report.exists() and tags.get(_REPORT) != (now := digest_file(report)):
         client.log_artifact(run_id, str(report))
         client.set_tag(run_id, _REPORT, now)
 
 
-def _mean_curve(runs: Sequence[Scored]) -> Rows:
-    """The mean loss over the seeds at the iterations that MLflow shows."""
-    curves = [thinned(run.record, run.curve) for run in runs]
+def _average_curves(runs: Sequence[ScoredRun]) -> Rows:
+    """Return the mean over the seeds at the iterations that MLflow shows."""
+    curves = [thin_curve(run.record, run.curve) for run in runs]
     return [
         {name: mean(row[name] for row in rows) for name in ("iteration", "loss", "lr")}
         for rows in zip(*curves, strict=False)
     ]
 
 
-def _by_class(shown: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    names = list(shown[0]["class_iou"])
-    values = [[s["class_iou"][n] for s in shown if s["class_iou"][n] is not None] for n in names]
+def _tabulate_classes(scores: Sequence[ProtocolScores]) -> dict[str, list[Any]]:
+    names = list(scores[0].class_iou)
+    values = [[x for s in scores if (x := s.class_iou[n]) is not None] for n in names]
     return {"class": names, "iou": [mean(v) if v else None for v in values]}

@@ -1,1 +1,1 @@
-"""The parts of a training: what shapes it, its recipe, its ImageNet weights."""
+"""Train one network: what shapes the run, its recipe, its steps, and the loop over them."""

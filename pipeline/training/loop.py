@@ -1,36 +1,41 @@
-"""The loop over the iterations, and what is done beside them: state, tracking, progress, faults."""
+"""Loop over the iterations; beside them save the state, track, show progress and report faults."""
 
 import os
 import time
 from functools import partial
-from typing import Any
+from threading import Thread
 
-from pipeline.common import memory
-from pipeline.common.cli import Stopped
-from pipeline.common.failures import memory_told
-from pipeline.common.progress import Reporter
-from pipeline.inputs.loader import Batch, Numbered, batches
-from pipeline.tracking.runs import send
-from pipeline.tracking.store import attempt
+from pipeline.data.samples.loader import Batch, NumberedSamples, load_batches
+from pipeline.engine import memory
+from pipeline.engine.errors import Stopped
+from pipeline.engine.failures import convert_memory_errors
+from pipeline.engine.progress import Reporter
+from pipeline.settings.records import RunStart, Speed
+from pipeline.tracking.runs import Rows, send
+from pipeline.tracking.store import send_beside
 from pipeline.training.pace import Pace
 from pipeline.training.state import Training
-from pipeline.training.stop import on_sigterm
+from pipeline.training.stop import catch_sigterm
 
 SAVE_SECONDS = float(os.environ.get("ANN_SAVE_SECONDS", "20"))
-SAVE_PART = 50  # saving takes at most this part of the time
+SAVE_PART = 50  # saving takes at most 1 / this of the time
 TRACK_SECONDS = float(os.environ.get("ANN_TRACK_SECONDS", "60"))
 TRACK_PART = 100
-TRACK_FIRST = 10 * TRACK_SECONDS  # MLflow takes seconds to be imported
-FLUSH_ITERATIONS = 20  # how often losses come from the device and progress is shown
+TRACK_FIRST = 10 * TRACK_SECONDS  # because importing MLflow takes seconds
+FLUSH_ITERATIONS = 20  # between two reads of the losses from the device, which progress shows
 
 
-def fit(training: Training, record: dict[str, Any]) -> dict[str, Any]:
-    """Train to the end; returns what it took: seconds, iterations, and the bytes of a step."""
+def fit(training: Training, record: RunStart) -> Speed:
+    """Train to the last iteration; return the time and the memory that it took.
+
+    Raises:
+        Stopped: A signal asked to stop; the state is saved.
+    """
     run, fabric = training.run, training.fabric
     total, at = run.train.iterations, training.start
     workers = 0 if fabric.device.type == "cpu" else min(8, (os.cpu_count() or 1) - 1)
-    source = batches(
-        Numbered(training.store, run.train.augment, run.seed),
+    source = load_batches(
+        NumberedSamples(training.store, run.train.augment, run.seed),
         batch_size=run.train.batch_size,
         start=training.start,
         stop=total,
@@ -39,48 +44,56 @@ def fit(training: Training, record: dict[str, Any]) -> dict[str, Any]:
         workers=workers,
     )
     training.model.train()
-    began, needed = time.monotonic(), 0
+    start, peak = time.monotonic(), 0
     saving = Pace(SAVE_SECONDS, SAVE_PART)
     sending = Pace(TRACK_SECONDS, TRACK_PART, TRACK_FIRST)
-    title, shown = f"train {training.paths.name}", fabric.is_global_zero
+    sender: Thread | None = None
+    title, is_leader = f"train {training.paths.name}", fabric.is_global_zero
     with (
-        Reporter(title, total, training.start, shown) as reporter,
-        memory_told(lambda: (too_large(training), at + 1)),
-        on_sigterm() as stop,
+        Reporter(title, total, training.start, is_leader) as reporter,
+        convert_memory_errors(lambda: (describe_too_large(training), at + 1)),
+        catch_sigterm() as stop,
     ):
         for at, batch in enumerate(source, training.start):
-            second = at == training.start + 1  # the first one also sets the libraries up
-            before = memory.start_peak(run.device) if second else 0
+            measures_memory = at == training.start + 1  # the first step also sets the libraries up
+            before = memory.reset_peak(run.device) if measures_memory else 0
             training.step(at, Batch(*(t.to(fabric.device, non_blocking=True) for t in batch)))
-            if second:
-                needed = max(0, memory.peak(run.device) - before)
+            if measures_memory:
+                peak = max(0, memory.read_peak(run.device) - before)
             done, flush = at + 1, (at + 1) % FLUSH_ITERATIONS == 0
-            save, ends = saving.due() and done < total, stop.asked
-            if fabric.world_size > 1:  # then all stop at once, or those that go on wait for ever
-                ends = flush and bool(fabric.all_reduce(training.losses.new_tensor(ends), "sum"))
-            if save or ends or flush or done == total:
-                rate = (done - training.start) / (time.monotonic() - began)
-                reporter.update(done, f"loss {training.checked_loss(done):.3f}, {rate:.1f} it/s")
-            if save or (ends and done < total):
-                with saving.timed():
+            save, stops = saving.is_due() and done < total, stop.is_requested
+            if fabric.world_size > 1:  # all must stop together, or the others wait for ever
+                stops = flush and bool(fabric.all_reduce(training.losses.new_tensor(stops), "sum"))
+            if save or stops or flush or done == total:
+                rate = (done - training.start) / (time.monotonic() - start)
+                reporter.update(
+                    done, f"loss {training.read_finite_loss(done):.3f}, {rate:.1f} it/s"
+                )
+            if save or (stops and done < total):
+                with saving.count_time():
                     training.save(done)
-            if ends and done < total:
+            if stops and done < total:
                 raise Stopped(f"{training.paths.name}: stopped at iteration {done} of {total}")
-            if sending.due() and fabric.is_global_zero:
-                with sending.timed():
-                    attempt(partial(send, record, training.curve(done)))
-    return {
-        "seconds": round(time.monotonic() - began, 2),
-        "iterations": total - training.start,
-        "saving_seconds": round(saving.spent, 3),
-        "tracking_seconds": round(sending.spent, 3),
-        "peak_bytes": needed,
-        "memory_by": memory.counted_by(run.device),
-    }
+            if sending.is_due() and fabric.is_global_zero and not (sender and sender.is_alive()):
+                sender = send_beside(partial(_send_curve, sending, record, training.curve(done)))
+    return Speed(
+        seconds=round(time.monotonic() - start, 2),
+        iterations=total - training.start,
+        saving_seconds=round(saving.seconds_spent, 3),
+        tracking_seconds=round(sending.seconds_spent, 3),
+        peak_bytes=peak,
+        memory_by=memory.name_method(run.device),
+    )
 
 
-def too_large(training: Training) -> str:
-    """What to say where a step does not fit into the memory."""
+def _send_curve(pace: Pace, record: RunStart, curve: Rows) -> None:
+    """Send a run's curve to MLflow, and count the time."""
+    with pace.count_time():
+        send(record, curve)
+
+
+def describe_too_large(training: Training) -> str:
+    """Return a sentence for a step that does not fit into the memory."""
     run = training.run
     share = run.train.batch_size // run.world_size
     at_once = min(share, run.train.micro_batch or share)

@@ -1,4 +1,4 @@
-"""The recipe: learning rate, class weights, optimizer."""
+"""Compute the parts of the recipe: learning rate, class weights, loss, optimizer."""
 
 from typing import Any
 
@@ -8,33 +8,37 @@ from torch.optim import Optimizer
 
 from ann import Ohem, Sums, loss_sums
 from ann.loss import mean
-from pipeline.common import params
-from pipeline.common.cli import InputError
+from pipeline.engine.errors import InputError
+from pipeline.settings import schema
+from pipeline.settings.records import Manifest
 
 
 def poly_lr(base: float, iteration: int, total: int, power: float, warmup: int = 0) -> float:
-    """base (1 - iteration / total) ^ power, after a linear warm-up."""
+    """Return base (1 - iteration / total) ^ power, after a linear warm-up."""
     rise = min(1.0, (iteration + 1) / warmup) if warmup else 1.0
     return base * rise * (1 - iteration / total) ** power
 
 
-def class_weights(loss: params.Loss, manifest: dict[str, Any]) -> Tensor | None:
-    """The weights as listed, or by the training split's histogram."""
+def class_weights(loss: schema.Loss, manifest: Manifest) -> Tensor | None:
+    """Return the weights (classes,) as listed, or by the training split's histogram.
+
+    None: all classes weigh the same.
+    """
     if loss.class_weights is None:
         return None
     if isinstance(loss.class_weights, list):
-        if len(loss.class_weights) != len(manifest["classes"]):
+        if len(loss.class_weights) != len(manifest.classes):
             raise InputError(
                 f"loss.class_weights has {len(loss.class_weights)} values; allowed is one for "
-                f"each of the {len(manifest['classes'])} classes"
+                f"each of the {len(manifest.classes)} classes"
             )
         return torch.tensor(loss.class_weights)
-    pixels = torch.tensor(list(manifest["splits"]["train"]["pixels"].values()), dtype=torch.float64)
+    pixels = torch.tensor(list(manifest.splits.train.pixels.values()), dtype=torch.float64)
     return ((1 / (pixels / pixels.sum() + 1e-3)) ** loss.class_weights.power).float()
 
 
 def training_sums(
-    loss: params.Loss,
+    loss: schema.Loss,
     logits: Tensor,
     aux_logits: Tensor,
     labels: Tensor,
@@ -42,7 +46,7 @@ def training_sums(
     class_weights: Tensor | None,
     align_corners: bool,
 ) -> Sums:
-    """The sums of the settings' loss over these samples."""
+    """Return the sums of the loss over these samples, by the options in `loss`."""
     return loss_sums(
         logits,
         aux_logits,
@@ -54,26 +58,27 @@ def training_sums(
     )
 
 
-def combined(loss: params.Loss, sums: Sums, kept: Tensor, valid: Tensor) -> Tensor:
-    """L_final + aux_weight L_Stage4, of sums over the weights `kept` and `valid`."""
-    return mean(sums.final, kept) + loss.aux_weight * mean(sums.aux, valid)
+def combine_sums(loss: schema.Loss, sums: Sums, final_weight: Tensor, aux_weight: Tensor) -> Tensor:
+    """Return L_final + aux_weight L_Stage4, the means of the sums over the two total weights."""
+    return mean(sums.final, final_weight) + loss.aux_weight * mean(sums.aux, aux_weight)
 
 
-def training_loss(loss: params.Loss, *maps: Tensor, **settings: Any) -> Tensor:
-    """The loss where these samples are all of the batch; arguments as of training_sums."""
-    sums = training_sums(loss, *maps, **settings)
-    return combined(loss, sums, sums.kept, sums.valid)
+def training_loss(loss: schema.Loss, *maps: Tensor, **options: Any) -> Tensor:
+    """Return the loss if these samples are the whole batch; arguments as for `training_sums`."""
+    sums = training_sums(loss, *maps, **options)
+    return combine_sums(loss, sums, sums.kept, sums.valid)
 
 
-def make_optimizer(model: nn.Module, settings: params.Optimizer) -> Optimizer:
-    if settings.name == "sgd":
+def make_optimizer(model: nn.Module, options: schema.Optimizer) -> Optimizer:
+    """Return SGD or AdamW over all parameters."""
+    if options.name == "sgd":
         return torch.optim.SGD(
             model.parameters(),
-            settings.lr,
-            momentum=settings.momentum or 0.0,
-            weight_decay=settings.weight_decay,
+            options.lr,
+            momentum=options.momentum or 0.0,
+            weight_decay=options.weight_decay,
             fused=True,
         )
     return torch.optim.AdamW(
-        model.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True
+        model.parameters(), options.lr, weight_decay=options.weight_decay, fused=True
     )

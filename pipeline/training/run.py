@@ -1,28 +1,22 @@
-"""Everything that shapes a run, and the fingerprint that names it."""
+"""Describe everything that shapes a run, and compute the fingerprint that names it."""
 
-import json
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 
-from pipeline.common import params, provenance
-from pipeline.common.contexts import code_of
-from pipeline.common.files import code_digest, digest
-
-# All code that shapes a training's numbers; stage train of dvc.yaml depends on the same.
-CODE = [
-    Path("ann"),
-    Path("pipeline/common/checkpoint.py"),
-    Path("pipeline/common/foreign.py"),
-    Path("pipeline/common/processes.py"),
-    Path("pipeline/datasets"),
-    Path("pipeline/inputs"),
-    Path("pipeline/train.py"),
-    Path("pipeline/training"),
-]
+from pipeline.engine import provenance
+from pipeline.engine.files import digest
+from pipeline.settings import code, schema
+from pipeline.settings.contexts import digest_code
+from pipeline.settings.records import (
+    Config,
+    DataVersion,
+    Manifest,
+    RunEnvironment,
+    RunStart,
+    TrainingCode,
+)
 
 
 @dataclass(frozen=True)
@@ -32,46 +26,47 @@ class Run:
     profile: str
     variant: str
     seed: int
-    network: dict[str, Any]
-    train: params.Train
-    manifest: dict[str, Any]
+    network: schema.NetworkSettings
+    train: schema.Train
+    manifest: Manifest
     precision: str
     device: str
     world_size: int
 
     @property
     def classes(self) -> list[str]:
-        return list(self.manifest["classes"])
+        return self.manifest.classes
 
     @property
-    def config(self) -> dict[str, Any]:
-        """The resolved settings."""
-        train = {**self.train.model_dump(mode="json"), "precision": self.precision}
-        return {"network": self.network, "train": train, "seed": self.seed}
+    def config(self) -> Config:
+        """The run's settings, with the precision that was chosen."""
+        train = self.train.model_copy(update={"precision": self.precision})
+        return Config(network=self.network, train=train, seed=self.seed)
 
     @property
     def code(self) -> str:
-        """A digest of the code that trains it."""
-        return code_digest([*CODE, *code_of(self.network["context"])])
+        """A digest of the code that trains the run."""
+        return digest(code.digests("train") | digest_code(self.network["context"]))
 
     @property
     def fingerprint(self) -> str:
-        shaped_by = [
-            self.config,
-            self.manifest["digest"],
-            provenance.weights_digest(self.network["weights"]),
+        """A digest of the settings, data, weights, code, device, processes and PyTorch."""
+        inputs = [
+            self.config.model_dump(mode="json"),
+            self.manifest.digest,
+            provenance.digest_weights(self.network["weights"]),
             self.code,
             self.device,
             self.world_size,
             torch.__version__,
         ]
-        return digest(shaped_by)[:16]
+        return digest(inputs)[:16]
 
 
-def resolve_precision(wanted: str, device: torch.device) -> str:
-    """ "auto" is bfloat16 where the hardware is fast at it, float32 elsewhere."""
-    if wanted != "auto":
-        return wanted
+def resolve_precision(choice: str, device: torch.device) -> str:
+    """Resolve "auto": bfloat16 if the hardware is fast at it, otherwise float32."""
+    if choice != "auto":
+        return choice
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
@@ -82,22 +77,20 @@ def resolve_precision(wanted: str, device: torch.device) -> str:
     return "bfloat16" if fast else "float32"
 
 
-def describe(run: Run) -> dict[str, Any]:
-    """Where the run's numbers come from."""
+def describe(run: Run) -> RunStart:
+    """Return the record of where the run's numbers come from."""
     name = torch.cuda.get_device_name() if run.device == "cuda" else "cpu"
-    return {
-        "profile": run.profile,
-        "variant": run.variant,
-        "seed": run.seed,
-        "fingerprint": run.fingerprint,
-        "started": int(time.time()),
-        "dataset": {
-            "name": run.manifest["dataset"],
-            "title": run.manifest["title"],
-            "digest": run.manifest["digest"],
-        },
-        "backbone_sha256": provenance.weights_digest(run.network["weights"]),
-        "config": json.loads(json.dumps(run.config)),
-        "code": {**provenance.code_version(), "digest": run.code},
-        "environment": {**provenance.environment(name), "processes": run.world_size},
-    }
+    data = run.manifest
+    return RunStart(
+        version=1,
+        profile=run.profile,
+        variant=run.variant,
+        seed=run.seed,
+        fingerprint=run.fingerprint,
+        started=int(time.time()),
+        dataset=DataVersion(name=data.dataset, title=data.title, digest=data.digest),
+        backbone_sha256=provenance.digest_weights(run.network["weights"]),
+        config=run.config,
+        code=TrainingCode(**provenance.read_code_version(), digest=run.code),
+        environment=RunEnvironment(**provenance.describe_machine(name), processes=run.world_size),
+    )

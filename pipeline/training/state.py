@@ -1,25 +1,26 @@
-"""A run's model, optimizer and losses so far: one step, and their way to the disk and back."""
+"""Hold a run's model, optimizer and losses: take a step, save them and load them."""
 
 import csv
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from ann.loss import at_centres, pixel_weights
-from ann.sync_norm import synchronised
-from pipeline.common import checkpoint
-from pipeline.common.cli import InputError, RunFailed
-from pipeline.common.files import file_digest, whole_file, write_json
-from pipeline.common.paths import RunPaths
-from pipeline.inputs.loader import Batch, sample_indices
-from pipeline.inputs.store import Store
+from ann.sync_norm import synchronise
+from pipeline.data.prepared.store import Store
+from pipeline.data.samples.loader import Batch, sample_indices
+from pipeline.engine import checkpoint
+from pipeline.engine.errors import InputError, RunError
+from pipeline.engine.files import digest_file, whole_file
+from pipeline.settings import records
+from pipeline.settings.paths import RESUME, RunPaths
+from pipeline.settings.records import RunRecord, RunStart, Speed
 from pipeline.training.recipe import (
     class_weights,
-    combined,
+    combine_sums,
     make_optimizer,
     poly_lr,
     training_sums,
@@ -31,11 +32,18 @@ NAMES = 10  # of a batch's samples, in a message
 
 
 class Training:
-    """See the module; all processes of a run have one each, with the same values."""
+    """A run's model, optimizer and losses so far; each process has one, with the same values.
+
+    Attributes:
+        start: The iteration from which the run goes on.
+        module: The network, without Fabric's wrapper.
+        model: The network in Fabric's wrapper.
+        losses: The loss of each iteration, on the device.
+    """
 
     def __init__(self, run: Run, fabric: Fabric, paths: RunPaths, store: Store) -> None:
         self.run, self.fabric, self.paths, self.store = run, fabric, paths, store
-        self._make()
+        self._build()
         self.weights = class_weights(run.train.loss, run.manifest)
         if self.weights is not None:
             self.weights = self.weights.to(fabric.device)
@@ -46,7 +54,8 @@ class Training:
                 f"machines share"
             )
 
-    def _make(self) -> None:
+    def _build(self) -> None:
+        """Build the model and the optimizer as at the first iteration."""
         run, fabric = self.run, self.fabric
         torch.manual_seed(run.seed)
         network = checkpoint.build(run.network, len(run.classes))
@@ -57,40 +66,45 @@ class Training:
                 fabric.print(note)
         model: nn.Module = network.to(memory_format=torch.channels_last)
         if fabric.world_size > 1:
-            model = synchronised(model, fabric.device.type)
-        self.bare = model
+            model = synchronise(model, fabric.device.type)
+        self.module = model
         self.model, self.optimizer = fabric.setup(model, make_optimizer(model, run.train.optimizer))
         self.losses = torch.zeros(run.train.iterations, device=fabric.device)
 
     @property
     def _state(self) -> Path:
-        return Path(".resume") / self.run.fingerprint / "state.safetensors"
+        return RESUME / self.run.fingerprint / "state.safetensors"
 
     def _resume(self) -> int:
+        """Load the saved state if there is one; return the iteration to go on from."""
         if not self._state.exists():
             return 0
         try:
             tensors, about = checkpoint.load(self._state)
             self.losses.copy_(tensors.pop("losses"))
-            checkpoint.restore(tensors, self.bare, self.optimizer)
+            checkpoint.restore_state(tensors, self.module, self.optimizer)
             return int(about["iteration"])
-        except (InputError, KeyError, RuntimeError, ValueError):  # as after a loss of power
+        except (InputError, KeyError, RuntimeError, ValueError):  # as a loss of power leaves it
             self.fabric.print(f"{self._state} is damaged; {self.paths.name} starts anew")
-            self._make()  # part of the state may be in it
+            self._build()  # because part of the state may be loaded
             return 0
 
     def save(self, iteration: int) -> None:
-        """Save what the next start goes on from; a RunFailed if it is not worth that."""
+        """Save the state from which the next start goes on.
+
+        Raises:
+            RunError: The state is no longer finite; the last good one stays.
+        """
         if self.fabric.is_global_zero:
-            tensors = checkpoint.training_state(self.bare, self.optimizer)
+            tensors = checkpoint.flatten_state(self.module, self.optimizer)
             self._require_finite(tensors, iteration)
             checkpoint.save(self._state, tensors | {"losses": self.losses}, iteration=iteration)
 
     def step(self, iteration: int, batch: Batch) -> None:
-        """One iteration: this process' share of the batch, at most `micro_batch` samples at once.
+        """Do one iteration: this process' share of the batch, in parts of `micro_batch` samples.
 
-        The loss is the mean over all pixels of the batch, in however many parts it is taken and
-        by however many processes. With OHEM it is over the pixels that each part keeps.
+        The loss is the mean over all pixels of the batch, whatever the number of parts and of
+        processes. With OHEM it is over the pixels that each part keeps.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr(iteration)
@@ -100,87 +114,100 @@ class Training:
         self.losses[iteration] = self._mean(total)
 
     def _gradients(self, batch: Batch) -> Tensor:
-        """Add up the gradients of this process' parts; returns their part of the loss."""
-        size = self.run.train.micro_batch or len(batch.keys)
+        """Add up the gradients of this process' parts; return their part of the loss."""
+        size = self.run.train.micro_batch or len(batch.sample_ids)
         parts = [Batch(*tensors) for tensors in zip(*(t.split(size) for t in batch), strict=True)]
         total = torch.zeros((), device=self.fabric.device)
-        over: list[Tensor] = []  # the weight of all pixels of the batch, once it is known
+        pixel_weight: list[Tensor] = []  # of the whole batch; the first part adds it
         for i, part in enumerate(parts):
-            waits = i < len(parts) - 1  # with the sum of the gradients over the processes
-            with self.fabric.no_backward_sync(self.model, enabled=waits):
-                loss = self._loss(part, batch.labels, len(parts), over)
+            is_not_last = i < len(parts) - 1  # only the last part sums gradients over the processes
+            with self.fabric.no_backward_sync(self.model, enabled=is_not_last):
+                loss = self._loss(part, batch.labels, len(parts), pixel_weight)
                 self.fabric.backward(loss)
             total += loss.detach()
         return total
 
-    def _loss(self, part: Batch, labels: Tensor, parts: int, over: list[Tensor]) -> Tensor:
-        """What this part adds to the loss of the batch, whose labels in this process are given."""
-        settings = self.run.train.loss
-        logits, aux_logits = self.model(part.images, part.keys)
+    def _loss(self, part: Batch, labels: Tensor, parts: int, pixel_weight: list[Tensor]) -> Tensor:
+        """Return what a part adds to the loss of the batch.
+
+        Args:
+            part: The part.
+            labels: All labels of this process.
+            parts: The number of parts.
+            pixel_weight: The weight of all pixels of the batch; added if the list is empty.
+        """
+        options = self.run.train.loss
+        logits, aux_logits = self.model(part.images, part.sample_ids)
         sums = training_sums(
-            settings,
+            options,
             logits,
             aux_logits,
             part.labels,
             class_weights=self.weights,
             align_corners=self.run.network["align_corners"],
         )
-        if not over:
-            if not settings.at_labels:
+        if not pixel_weight:
+            if not options.at_labels:
                 labels = at_centres(labels, logits.shape[2:])
             own = sums.valid if parts == 1 else pixel_weights(labels, self.weights).sum()
-            over.append(self._mean(own))
-        kept = self._mean(sums.kept) * parts if settings.ohem else over[0]
-        return combined(settings, sums, kept, over[0])
+            pixel_weight.append(self._mean(own))
+        final_weight = self._mean(sums.kept) * parts if options.ohem else pixel_weight[0]
+        return combine_sums(options, sums, final_weight, pixel_weight[0])
 
     def _mean(self, value: Tensor) -> Tensor:
-        """The mean over the processes, whose gradients are averaged likewise."""
-        found = self.fabric.all_reduce(value.detach(), reduce_op="mean")
-        assert isinstance(found, Tensor)
-        return found
+        """Return the mean over the processes, over which gradients are averaged too."""
+        mean = self.fabric.all_reduce(value.detach(), reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        return mean
 
     def lr(self, iteration: int) -> float:
+        """Return the learning rate of an iteration."""
         s = self.run.train
         return poly_lr(s.optimizer.lr, iteration, s.iterations, s.power, s.warmup)
 
-    def checked_loss(self, done: int) -> float:
-        """The latest loss; a RunFailed if one so far is not finite."""
-        bad = (~torch.isfinite(self.losses[:done])).nonzero()
+    def read_finite_loss(self, count: int) -> float:
+        """Return the loss of the last of the first `count` iterations.
+
+        Raises:
+            RunError: A loss so far is not finite.
+        """
+        bad = (~torch.isfinite(self.losses[:count])).nonzero()
         if len(bad):
             first = int(bad[0])
-            raise self._diverged(f"the loss is {float(self.losses[first])}", first)
-        return float(self.losses[done - 1])
+            raise self._describe_divergence(f"the loss is {float(self.losses[first])}", first)
+        return float(self.losses[count - 1])
 
-    def _require_finite(self, tensors: dict[str, Tensor], done: int) -> None:
-        """The weights may be beyond numbers before a loss is."""
+    def _require_finite(self, tensors: dict[str, Tensor], count: int) -> None:
+        """Refuse tensors that are not finite, as weights may be before a loss is."""
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise self._diverged(f"{name} is no longer finite", done - 1)
+                raise self._describe_divergence(f"{name} is no longer finite", count - 1)
 
-    def _diverged(self, what: str, iteration: int) -> RunFailed:
+    def _describe_divergence(self, what: str, iteration: int) -> RunError:
+        """Return the error of an iteration whose values are not finite, with its images."""
         size, store = self.run.train.batch_size, self.store
         numbers = sample_indices(self.run.seed, iteration, size, len(store))
         names = ", ".join(store.names[i] for i in numbers[:NAMES])
         more = f" and {len(numbers) - NAMES} more" if len(numbers) > NAMES else ""
-        return RunFailed(
+        return RunError(
             f"{self.paths.name}: {what} at iteration {iteration + 1}, learning rate "
             f"{self.lr(iteration):.3g}, with the images {names}{more}; the last good state is "
             f"kept; lower train.optimizer.lr or lengthen train.warmup",
             iteration + 1,
         )
 
-    def curve(self, done: int) -> list[dict[str, float]]:
-        """A row an iteration: iteration, lr, loss."""
-        losses = self.losses[:done].tolist()
+    def curve(self, count: int) -> list[dict[str, float]]:
+        """Return a row for each iteration: iteration, lr, loss."""
+        losses = self.losses[:count].tolist()
         return [
             {"iteration": i + 1, "lr": self.lr(i), "loss": loss} for i, loss in enumerate(losses)
         ]
 
-    def finish(self, record: dict[str, Any]) -> None:
-        """Write what the stage is for, then drop the state."""
+    def finish(self, record: RunStart, speed: Speed) -> None:
+        """Write the stage's outputs, then delete the saved state."""
         if not self.fabric.is_global_zero:
             return
-        self._require_finite(self.bare.state_dict(), self.run.train.iterations)
+        self._require_finite(self.module.state_dict(), self.run.train.iterations)
         with (
             whole_file(self.paths.curve) as partial,
             partial.open("w", newline="", encoding="utf-8") as file,
@@ -190,10 +217,12 @@ class Training:
             table.writerows(self.curve(self.run.train.iterations))
         checkpoint.save(
             self.paths.weights,
-            self.bare.state_dict(),
+            self.module.state_dict(),
             network=self.run.network,
             classes=self.run.classes,
-            dataset=self.run.manifest["dataset"],
+            dataset=self.run.manifest.dataset,
         )
-        write_json(self.paths.record, record | {"weights_sha256": file_digest(self.paths.weights)})
+        digest = digest_file(self.paths.weights)
+        record_of_run = RunRecord(**dict(record), speed=speed, weights_sha256=digest)
+        records.write(self.paths.record, record_of_run)
         shutil.rmtree(self._state.parent, ignore_errors=True)

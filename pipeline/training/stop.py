@@ -1,4 +1,4 @@
-"""SIGTERM, as SLURM and others send it before they kill: a flag for the loop to read."""
+"""Turn SIGTERM, which SLURM and others send before they kill, into a flag for the loop."""
 
 import signal
 from collections.abc import Iterator
@@ -7,17 +7,19 @@ from types import FrameType
 
 
 class Stop:
-    asked = False
+    """Whether a signal requested a stop."""
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+    is_requested = False
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.is_requested = True
 
 
 @contextmanager
-def on_sigterm() -> Iterator[Stop]:
-    """Within the block SIGTERM ends nothing, but is noted."""
+def catch_sigterm() -> Iterator[Stop]:
+    """Set a flag on SIGTERM inside the context, instead of ending the process."""
     stop = Stop()
-    before = signal.signal(signal.SIGTERM, stop._ask)
+    before = signal.signal(signal.SIGTERM, stop._request)
     try:
         yield stop
     finally:

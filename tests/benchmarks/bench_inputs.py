@@ -23,13 +23,13 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 from ann import confusion_matrix
-from pipeline.common.params import Augment
-from pipeline.datasets import DATASETS, IGNORE
-from pipeline.datasets.base import Pixels
-from pipeline.inputs.augment import augment
-from pipeline.inputs.store import Store
-from pipeline.prepare import prepare
-from pipeline.submit import label_values
+from pipeline.commands.submit import list_label_values
+from pipeline.data.formats import DATASETS, IGNORE
+from pipeline.data.formats.base import Pixels
+from pipeline.data.prepared.store import Store
+from pipeline.data.samples.augment import augment
+from pipeline.settings.schema import Augment
+from pipeline.stages.prepare import prepare
 
 SIZE, CROP, IMAGES, TURNS = (1024, 2048), 769, 4, 25
 RECIPE = Augment(
@@ -43,7 +43,7 @@ RECIPE = Augment(
     distortion=None,
 )
 CITYSCAPES = DATASETS["cityscapes"]
-IDS = label_values(CITYSCAPES)
+IDS = list_label_values(CITYSCAPES)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from pipeline.common import yaml_file
+from pipeline.engine import yaml_file
 from tests.conftest import ROOT
 from tests.outcomes import outcome
 
@@ -28,10 +28,10 @@ def test_two_jobs_against_one(benchmark: BenchmarkFixture, tmp_path: Path) -> No
             folder = tmp_path / str(jobs)
             subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
             file = folder / "params.yaml"
-            settings = yaml_file.read(file) | {"seeds": [0]}
-            yaml_file.write(file, settings)
+            settings = yaml_file.read_yaml(file) | {"seeds": [0]}
+            yaml_file.write_yaml(file, settings)
             began = time.perf_counter()
-            command = [sys.executable, "-m", "pipeline", "--jobs", str(jobs)]
+            command = [sys.executable, "-m", "pipeline", "repro", "--jobs", str(jobs)]
             subprocess.run(command, cwd=folder, check=True)
             seconds[jobs] = time.perf_counter() - began
             found = outcome(folder)  # figures have the hours of training in their metadata

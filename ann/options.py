@@ -1,0 +1,54 @@
+"""The options of a non-local block."""
+
+from dataclasses import dataclass
+
+NORMALIZATIONS = ("softmax", "rescaling", "none")
+OUTPUTS = ("concat", "residual")
+FORMS = ("fast", "plain", "fused")
+
+
+@dataclass(frozen=True)
+class BlockOptions:
+    """The choices that the paper leaves open, or that its released code makes differently.
+
+    Attributes:
+        normalization: The paper's f. `softmax` is over the S positions, `rescaling` divides by S,
+            and `none` changes nothing.
+        output: `concat` is Y = cat(W_o(O^T), X) with a fusing 1x1 convolution, as in the code.
+            `residual` is Y = W_o(O^T) + X.
+        share_query_key: Query and key are one convolution in NB and APNB. Paper: no. Code: yes.
+        share_key_value: Key and value are one convolution in FNB and AFNB. Paper: yes. Code: no.
+        embedding_norm: Batch norm and ReLU follow the convolutions of query and key. Paper: no.
+            Code: yes.
+        scale: The query is multiplied by K ** -0.5. Paper: no. Code: yes.
+        zero_init: W_o starts at zero. The paper does not say. Code: yes.
+        bias: The convolutions before a batch norm have a bias. The paper does not say. Code: yes.
+        form: `plain` computes the paper's equations as they stand (ann.plain). `fast` computes the
+            same result, up to rounding, with less time and memory (ann.fast). `fused` is `fast`
+            and always uses PyTorch's fused attention, which `fast` uses only where it is faster.
+
+    Raises:
+        ValueError: It names the option and the allowed values.
+    """
+
+    normalization: str = "softmax"
+    output: str = "concat"
+    share_query_key: bool = False
+    share_key_value: bool = True
+    embedding_norm: bool = False
+    scale: bool = False
+    zero_init: bool = False
+    bias: bool = False
+    form: str = "fast"
+
+    def __post_init__(self) -> None:
+        choices = (("normalization", NORMALIZATIONS), ("output", OUTPUTS), ("form", FORMS))
+        for name, allowed in choices:
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}"
+                )
+        if self.form == "fused" and self.normalization != "softmax":
+            raise ValueError(
+                f"normalization is {self.normalization!r}; allowed in the fused form is softmax"
+            )

@@ -1,0 +1,1 @@
+"""Turn a dataset's files into the samples of a training."""

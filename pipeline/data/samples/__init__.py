@@ -1,0 +1,1 @@
+"""Feed the network: the order of the samples, and their augmentation."""

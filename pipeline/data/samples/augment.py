@@ -1,0 +1,82 @@
+"""Augment a sample: resize, crop, change colours and flip, by the options of the recipe.
+
+The crop's window is chosen first, and only that window is read and resampled. Everything random
+comes from the generator in a fixed order, so a sample is a function of (seed, iteration, slot).
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ann.network import IMAGENET_MEAN
+from pipeline.data.formats.base import BACKGROUND, IGNORE, LazySample, Pixels, Sample
+from pipeline.data.samples.colour import distort, shift
+from pipeline.data.samples.resample import STEPS, Span, resample_image, resample_label, resized_size
+from pipeline.settings.schema import Augment
+
+_PADDING = np.round(IMAGENET_MEAN).astype(np.uint8)  # zero after normalisation
+_TRIES = 10  # for a crop that is not almost all of one class
+_Place = npt.NDArray[np.float64]  # down and across, in 0..1 of the room
+
+
+def augment(sample: Sample | LazySample, options: Augment, rng: np.random.Generator) -> Sample:
+    """Return a random crop of `options.crop` (height, width).
+
+    Outside the image, the crop has the mean colour and IGNORE.
+    """
+    scale, aspect = rng.uniform(*options.scale), math.sqrt(rng.uniform(*options.aspect))
+    place = rng.random(2)
+    change = int(rng.integers(-options.brightness, options.brightness, endpoint=True))
+    flip = rng.random() < options.hflip
+
+    shape, crop = sample.label.shape, options.crop
+    if options.min_side is not None:
+        scale *= options.min_side / min(shape)
+    steps = [
+        max(round(STEPS * by), math.ceil(STEPS / size))  # at least one pixel remains
+        for by, size in zip((scale / aspect, scale * aspect), shape, strict=True)
+    ]
+    full, share, tries_left = resized_size(shape, steps), options.max_class_share, _TRIES
+    while True:
+        spans = _compute_spans(full, crop, place)
+        label = resample_label(sample.label, steps, spans)
+        if share is None or not tries_left or _is_mixed(label, share):
+            break
+        place, tries_left = rng.random(2), tries_left - 1
+    image = shift(resample_image(sample.image, steps, spans), change)
+    if options.distortion is not None:
+        image = distort(image, options.distortion, rng)
+    image, label = _pad(image, crop, place, _PADDING), _pad(label, crop, place, IGNORE)
+    return Sample(image[:, ::-1], label[:, ::-1]) if flip else Sample(image, label)
+
+
+def _compute_spans(full: Sequence[int], crop: Sequence[int], place: _Place) -> list[Span]:
+    """Return the crop's span on each axis of the resized image."""
+    starts = [
+        math.floor(where * max(0, length - crop_length + 1))
+        for length, crop_length, where in zip(full, crop, place, strict=True)
+    ]
+    sizes = map(min, full, crop)
+    return [(start, start + size) for start, size in zip(starts, sizes, strict=True)]
+
+
+def _is_mixed(label: Pixels, share: float) -> bool:
+    """Return whether no class has more than `share` of the pixels with a class."""
+    counts = np.bincount(label.ravel(), minlength=256)[:BACKGROUND]
+    return bool(0 < counts.max() <= share * counts.sum())
+
+
+def _pad(pixels: Pixels, crop: tuple[int, int], place: _Place, value: object) -> Pixels:
+    """Fill the crop up to its full size with `value`, with the pixels at `place` in it."""
+    if pixels.shape[:2] == crop:
+        return pixels
+    down, across = (
+        math.floor(where * (crop_length - length + 1))
+        for length, crop_length, where in zip(pixels.shape[:2], crop, place, strict=True)
+    )
+    padded = np.empty((*crop, *pixels.shape[2:]), np.uint8)
+    padded[:] = value
+    padded[down : down + pixels.shape[0], across : across + pixels.shape[1]] = pixels
+    return padded

@@ -1,1 +1,0 @@
-"""What pictures share: the classes' colours, and attention drawn on an image."""

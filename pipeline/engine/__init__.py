@@ -1,0 +1,1 @@
+"""The parts that all stages share: errors, files, processes, provenance and progress."""

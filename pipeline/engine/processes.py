@@ -1,0 +1,215 @@
+"""Join the processes of one run: a single one, or those that torchrun or SLURM started."""
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import psutil
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch.distributed.rendezvous import rendezvous
+
+from pipeline.engine.errors import InputError, shorten
+from pipeline.engine.gpus import choose_device
+
+PATIENCE = timedelta(minutes=5)  # for processes that start later
+FIRST_SPECIAL_STEP = 4294967290  # from here SLURM counts steps without tasks, as interactive
+SESSIONS = ("bash", "interactive")  # job names that Lightning reads as an interactive session too
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of this process among those of its run."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    address: str
+    port: int
+
+
+def launch(precision: str = "float32") -> Fabric:
+    """Join the other processes of this run, if there are any.
+
+    Gloo connects them on CPUs, NCCL on GPUs.
+
+    Args:
+        precision: bfloat16 or float32.
+
+    Raises:
+        InputError: The variables of torchrun or SLURM are wrong, or the processes do not meet.
+    """
+    place = _find_place()
+    if place:
+        _announce(place)
+    fabric = Fabric(
+        accelerator=choose_device().type,
+        devices=1,
+        strategy=_make_strategy(place) if place else "auto",
+        precision="bf16-mixed" if precision == "bfloat16" else "32-true",
+        plugins=[TorchElasticEnvironment() if place else LightningEnvironment()],
+    )
+    if place:
+        _join(fabric, place)
+    else:
+        fabric.launch()
+    return fabric
+
+
+def _make_strategy(place: Place) -> DDPStrategy:
+    """Give this process one of the GPUs that it sees, whether it sees all or only its own.
+
+    Fabric takes the entry at the local rank.
+    """
+    own = choose_device()
+    if own.type == "cuda":
+        own = torch.device("cuda", place.local_rank % torch.cuda.device_count())
+    return DDPStrategy(parallel_devices=[own] * place.world_size)
+
+
+def _announce(place: Place) -> None:
+    """Set torchrun's variables for PyTorch, whoever started the process."""
+    os.environ |= {
+        "RANK": str(place.rank),
+        "WORLD_SIZE": str(place.world_size),
+        "LOCAL_RANK": str(place.local_rank),
+        "MASTER_ADDR": place.address,
+        "MASTER_PORT": str(place.port),
+    }
+
+
+def _join(fabric: Fabric, place: Place) -> None:
+    """Wait for the other processes, and connect to them."""
+    try:
+        store = _meet(place, choose_device().type)
+        fabric.launch()
+        fabric.barrier()  # NCCL checks the GPUs only at its first call
+        del store  # the first process serves the store until here
+    except dist.DistError as error:
+        raise InputError(_explain(place, str(error))) from None
+
+
+def _meet(place: Place, kind: str) -> object:
+    """Wait for the other processes, and refuse a run on GPUs and CPUs at once."""
+    store = next(rendezvous("env://", place.rank, place.world_size, timeout=PATIENCE))[0]
+    attempt = os.environ.get(
+        "TORCHELASTIC_RESTART_COUNT", "0"
+    )  # torchrun's store outlives an attempt
+    store.set(f"ann/{attempt}/{place.rank}", kind)
+    names = [store.get(f"ann/{attempt}/{rank}").decode() for rank in range(place.world_size)]
+    if len(set(names)) > 1:
+        raise InputError(
+            f"{names.count('cuda')} of the {place.world_size} processes see a GPU; allowed are "
+            f"all or none"
+        )
+    return store
+
+
+def _explain(place: Place, error: str) -> str:
+    """Return why the processes did not meet."""
+    process = f"process {place.rank} of {place.world_size}"
+    if "uplicate GPU" in error:
+        return (
+            f"{process} shares its GPU with another; allowed is one process a GPU, as by "
+            f"`srun --gpus-per-task=1` or fewer processes"
+        )
+    return (
+        f"{process} found no connection to the others at {place.address}:{place.port}, for which "
+        f"it waits {PATIENCE.seconds // 60} minutes; allowed is a start of all at once, by "
+        f"torchrun or srun ({error.strip().splitlines()[0][:120]})"
+    )
+
+
+def _find_place() -> Place | None:
+    """Read this process's place from torchrun's or SLURM's variables; None if it runs alone."""
+    if TorchElasticEnvironment.detect():
+        place = Place(
+            rank=_read_number("RANK"),
+            world_size=_read_number("WORLD_SIZE"),
+            local_rank=_read_number("LOCAL_RANK"),
+            address=os.environ.get("MASTER_ADDR") or "127.0.0.1",
+            port=_read_number("MASTER_PORT"),
+        )
+        return _check_rank(place, "RANK", "WORLD_SIZE")
+    return _find_slurm_place()
+
+
+def _find_slurm_place() -> Place | None:
+    """Read this process's place from SLURM's variables; None if it runs alone.
+
+    In a batch script the variables describe the whole job. Only a step of `srun` has one process
+    for each task. A process that the script or an interactive session starts runs alone.
+    """
+    step = _read_number("SLURM_STEP_ID", default=FIRST_SPECIAL_STEP)
+    tasks = _read_number("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", default=1)
+    if step >= FIRST_SPECIAL_STEP or tasks <= 1:
+        return None
+    rank = _read_number("SLURM_PROCID")
+    if _is_in_session(rank):
+        return None
+    nodes = _read_number("SLURM_STEP_NUM_NODES", "SLURM_NNODES", default=1)
+    if not nodes or tasks % nodes:
+        name = "SLURM_STEP_NUM_TASKS" if os.environ.get("SLURM_STEP_NUM_TASKS") else "SLURM_NTASKS"
+        raise InputError(
+            f"{name} is {tasks}; allowed are multiples of the {nodes} nodes, as by "
+            f"--ntasks-per-node"
+        )
+    variables = ("SLURM_STEP_NODELIST", "SLURM_NODELIST", "SLURM_JOB_NODELIST")
+    hosts = next(filter(None, map(os.environ.get, variables)), "127.0.0.1")
+    job = _read_number("SLURM_JOB_ID", default=0)
+    place = Place(
+        rank=rank,
+        world_size=tasks,
+        local_rank=_read_number("SLURM_LOCALID"),
+        address=os.environ.get("MASTER_ADDR") or SLURMEnvironment.resolve_root_node_address(hosts),
+        port=_read_number("MASTER_PORT", default=15000 + (job + 1000 * step) % 10000),
+    )
+    return _check_rank(place, "SLURM_PROCID", name="SLURM_STEP_NUM_TASKS or SLURM_NTASKS")
+
+
+def _is_in_session(rank: int) -> bool:
+    """Tell whether somebody started this process in the shell of an interactive session.
+
+    Only the first task of a session has a shell. The steps that `srun` starts from there inherit
+    its variables, so the variables alone are not enough.
+    """
+    has_session = os.environ.get("SLURM_JOB_NAME") in SESSIONS or os.environ.get("SLURM_PTY_PORT")
+    return bool(has_session) and rank == 0 and not _is_task()
+
+
+def _is_task() -> bool:
+    """Tell whether SLURM's daemon started this process, with no terminal between the two."""
+    this = psutil.Process()
+    for process in (this, *this.parents()):
+        if process.name() == "slurmstepd":
+            return True
+        if process.terminal():
+            return False
+    return False
+
+
+def _check_rank(place: Place, rank: str, name: str) -> Place:
+    """Return the place if its rank is below its world size, whose variables are `name`."""
+    if not place.rank < place.world_size:
+        raise InputError(
+            f"{rank} is {place.rank}; allowed are numbers below {place.world_size}, which {name} is"
+        )
+    return place
+
+
+def _read_number(*names: str, default: int | None = None) -> int:
+    """Return the number in the first of these variables that is not empty."""
+    for name in names:
+        value = os.environ.get(name, "").strip()
+        if value and not (value.isascii() and value.isdecimal() and len(value) <= 12):
+            raise InputError(f"{name} is {shorten(value)}; allowed are whole numbers from 0")
+        if value:
+            return int(value)
+    if default is None:
+        raise InputError(f"{names[0]} is not set to a number; torchrun or srun sets it")
+    return default

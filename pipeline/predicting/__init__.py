@@ -1,1 +1,0 @@
-"""What the command predict needs: the images in and below folders."""

@@ -1,1 +1,0 @@
-"""What the prepare stage needs: room on the disk, samples checked and decoded, journals."""

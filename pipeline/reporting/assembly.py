@@ -1,0 +1,68 @@
+"""The report from top to bottom."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.reporting import method
+from pipeline.reporting.comparable import explain_comparability
+from pipeline.reporting.figures import gallery as figures
+from pipeline.reporting.inputs import Inputs
+from pipeline.reporting.pictures import gallery as pictures
+from pipeline.reporting.results import mean
+from pipeline.reporting.sections import Section
+from pipeline.reporting.tables import (
+    beyond,
+    blocks,
+    classes,
+    comparisons,
+    deviations,
+    imported,
+    networks,
+    paper,
+    runs,
+)
+
+UNMEASURED_COSTS = (
+    "Not measured. `dvc repro efficiency networks` measures it, and `dvc repro -s report` then "
+    "shows it."
+)
+
+
+def build_report(inputs: Inputs) -> list[Section]:
+    """Return all sections, with the figures and pictures that there are."""
+    current = figures.are_current()
+    return [figures.add_figures(section, current) for section in _build_sections(inputs)]
+
+
+def _build_sections(inputs: Inputs) -> Iterator[Section]:
+    settings = inputs.settings
+    papers = list(paper.build_sections(inputs))
+    note = explain_comparability(settings)
+    title = f"Results: profile `{settings.profile}`" if note else "Results"
+    claims = "\n".join(f"- {section.headline}" for section in papers if section.headline)
+    yield Section("results", title, 1, notes="\n\n".join(filter(None, [claims, note])))
+    yield from papers
+    if inputs.failures:
+        yield runs.build_failures(inputs.failures)
+    if settings.checkpoints:
+        yield imported.build_section(inputs)
+    yield from comparisons.build_sections(inputs)
+    yield classes.build_section(inputs)
+    if "beyond" in settings.tables:
+        yield beyond.build_section(inputs)
+    if inputs.blocks and inputs.networks is not None:
+        yield blocks.build_section(inputs)
+        yield networks.build_section(inputs, inputs.networks)
+    else:
+        yield Section("efficiency", "Efficiency", notes=UNMEASURED_COSTS)
+    yield from figures.build_sections()
+    yield from pictures.build_sections(settings, inputs.results)
+    yield method.build_section(settings)
+    yield deviations.build_section(inputs)
+    yield runs.build_sources(inputs)
+
+
+def list_metrics(inputs: Inputs, sections: list[Section]) -> dict[str, Any]:
+    """Return what metrics.json has: mIoU in percent by variant, and each table's verdicts."""
+    miou = {name: round(mean(own), 2) for name, own in inputs.results.items() if own}
+    return {"miou": miou} | {s.name: s.metrics for s in sections if s.metrics}

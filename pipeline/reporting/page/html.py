@@ -1,0 +1,92 @@
+"""The page in HTML: reports/index.html, one file that needs no other and no network."""
+
+import base64
+import mimetypes
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pipeline.reporting.provenance import line
+from pipeline.reporting.rendering import make_environment
+from pipeline.reporting.sections import Section
+from pipeline.reporting.verdicts import REPRODUCED
+
+FEW = 12  # a longer table in a subsection is folded
+MANY = 24  # a longer table is folded everywhere
+
+
+def render_page(sections: Iterable[Section], root: Path) -> str:
+    """Return the page.
+
+    Args:
+        sections: The sections; the first stands at the top with the counts of verdicts.
+        root: reports/, where the files of the figures are.
+    """
+    head, *groups = group_sections(sections)
+    environment = make_environment()
+    environment.filters |= {"data": lambda file: encode_file(root / file), "origin": line}
+    environment.globals |= {
+        "folds": fold_table,
+        "size": lambda file: measure_picture(root / file),
+        "split": split_notes,
+    }
+    page: str = environment.get_template("page.html.j2").render(
+        head=head[0], groups=groups, claims=list_claims(s for group in groups for s in group)
+    )
+    return page
+
+
+def group_sections(sections: Iterable[Section]) -> list[list[Section]]:
+    """Return the sections in groups, each with one heading of the second level."""
+    groups: list[list[Section]] = []
+    for section in sections:
+        if not groups or (section.title and section.level <= 2):
+            groups.append([])
+        groups[-1].append(section)
+    return groups
+
+
+def split_notes(notes: str) -> tuple[str, str]:
+    """Return the first paragraph with the list right after it, and the rest, which is folded."""
+    first, *rest = notes.split("\n\n")
+    while rest and rest[0].startswith("- "):
+        first += "\n\n" + rest.pop(0)
+    return first, "\n\n".join(rest)
+
+
+def fold_table(section: Section) -> bool:
+    """Whether the section's table is folded."""
+    rows = 0 if section.table is None else len(section.table.frame)
+    return rows > (FEW if section.level > 2 else MANY)
+
+
+def list_claims(sections: Iterable[Section]) -> list[dict[str, Any]]:
+    """Return the counts of verdicts for each table of claims."""
+    claims = []
+    for section in sections:
+        counts = {k: v for k, v in section.metrics.items() if isinstance(v, int)}
+        if total := sum(counts.values()):
+            parts = [(k.replace("_", " "), v) for k, v in counts.items() if v]
+            reproduced = counts.get(REPRODUCED, 0)
+            claim = {"section": section, "total": total, "reproduced": reproduced, "parts": parts}
+            claims.append(claim)
+    return claims
+
+
+def encode_file(file: Path) -> str:
+    """Return a file as a data URI."""
+    kind = mimetypes.guess_type(file.name)[0] or "image/webp"
+    return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
+
+
+def measure_picture(file: Path) -> tuple[int, int]:
+    """Return width and height in pixels, so that the page does not move while it loads."""
+    if file.suffix == ".svg":
+        box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', file.read_text(encoding="utf-8"))
+        assert box is not None, f"{file} has no viewBox"
+        return round(float(box[1]) * 4 / 3), round(float(box[2]) * 4 / 3)
+    with Image.open(file) as picture:
+        return picture.size

@@ -1,0 +1,1 @@
+"""The report's pictures: predictions, attention, and their colours."""

@@ -1,0 +1,33 @@
+"""The paper's figures in reports/published.yaml: which variant each is of, and its mark."""
+
+from pipeline.reporting.columns import DAGGER
+from pipeline.reporting.measured import ANN, Published, paper_pooling, plain
+from pipeline.settings.schema import Variant
+
+DAGGER_NOTE = f"{DAGGER} copied from the paper's text and not yet checked against it."
+_PARTS = {"common": "common_fusion"}  # a part's name in published.yaml, where it differs
+
+
+def mark_status(status: str) -> str:
+    """Return the mark of a published figure that was not yet checked against its source."""
+    return DAGGER if status == "transcribed" else ""
+
+
+def find_ablation_figure(variant: Variant, published: Published) -> float | None:
+    """Return the paper's mIoU of the variant, None without a row of its pooling and options."""
+    if not (plain(variant) and paper_pooling(variant)):
+        return None
+    parts = [p for p in (variant.fusion, variant.context) if p != "none"]
+    key = "+".join(_PARTS.get(p, p) for p in parts) or "baseline"
+    value: float | None = published["cityscapes_val_ablation"]["rows"].get(key)
+    return value
+
+
+def find_sampling_figure(variant: Variant, published: Published) -> float | None:
+    """Return the paper's mIoU of the full network with the variant's sampling and pool sizes."""
+    if not plain(variant) or (variant.fusion, variant.context) != ANN:
+        return None
+    for row in published["cityscapes_val_sampling"]["rows"]:
+        if (row["method"].replace(" ", "_"), row["n"]) == (variant.sampling, variant.pool_sizes):
+            return float(row["miou"])
+    return None

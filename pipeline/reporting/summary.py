@@ -1,0 +1,127 @@
+"""The report on one or two screens: reports/README.md."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from pipeline.reporting import provenance
+from pipeline.reporting.columns import Column, Number, Table
+from pipeline.reporting.comparable import explain_comparability
+from pipeline.reporting.inputs import Inputs
+from pipeline.reporting.rendering import to_markdown
+from pipeline.reporting.sections import Section
+from pipeline.reporting.tables import paper
+from pipeline.reporting.verdicts import JUDGED, NOT_MEASURED
+from pipeline.settings.paths import (
+    CURVES,
+    EFFICIENCY,
+    FIGURES,
+    METRICS,
+    NETWORKS,
+    PAGE,
+    PICTURES,
+    PLAN,
+    PUBLISHED,
+    REPORTS,
+    RESULTS,
+    TABLES,
+)
+
+FILES = {
+    PAGE: "everything on one page, for a browser, offline",
+    FIGURES: "the figures as SVG and PDF, with their data as CSV",
+    PICTURES: "predictions and attention maps",
+    RESULTS: "each run with its scores, settings, libraries and machine",
+    CURVES: "the losses",
+    PUBLISHED: "the figures of the paper and of others, with their sources",
+    EFFICIENCY: "what blocks cost, a file for each machine",
+    NETWORKS: "what networks cost",
+    PLAN: "what the experiment costs, predicted",
+    METRICS: "the scores and the counts of verdicts, for `dvc metrics`",
+}
+WRITTEN = (PAGE, METRICS, PLAN)  # always, and maybe after the summary
+PAIRS = (Column("what"), Column("value"))
+CLAIMS = (Column("table"), Number("claims"), *(Number(w) for w in (*JUDGED, NOT_MEASURED)))
+
+
+def render_summary(inputs: Inputs, sections: list[Section]) -> str:
+    """Return the summary: what was run, the main tables in short, and links to the rest."""
+    return "\n\n".join(filter(None, _list_parts(inputs, sections))) + "\n"
+
+
+def _list_parts(inputs: Inputs, sections: list[Section]) -> Iterator[str]:
+    yield f"# Results of the profile `{inputs.settings.profile}`"
+    yield explain_comparability(inputs.settings)
+    yield f"This is the summary. [{PAGE.name}]({PAGE.name}) has everything on one page."
+    yield "## What was run"
+    yield to_markdown(_describe_runs(inputs))
+    yield "## Are the paper's claims reproduced?"
+    yield to_markdown(_count_claims(sections))
+    yield (
+        "The paper claims that a row is better, or worse, than the table's reference row. A claim "
+        "is *reproduced* if a paired t-test over equal seeds finds a difference of the same sign. "
+        "*within noise* shows neither a difference nor that there is none."
+    )
+    for section in sections:
+        if section.name in paper.PAPER_TABLES and section.table is not None:
+            yield f"## {section.title}"
+            yield to_markdown(paper.shorten_table(section.table))
+    yield f"mIoU in percent, its standard deviation (sd) over n seeds. {paper.DAGGERS}"
+    yield "## Where the rest is"
+    yield "\n".join(_list_links(sections))
+
+
+def _describe_runs(inputs: Inputs) -> Table:
+    settings = inputs.settings
+    runs = [run for own in inputs.results.values() for run in own]
+    origin = provenance.origin(run.record for run in runs)
+    seeds = ", ".join(map(str, settings.seeds))
+    total = len(settings.variants) * len(settings.seeds)
+    failed = f", {len(inputs.failures)} failed" if inputs.failures else ""
+    rows = {
+        "profile": f"`{settings.profile}`",
+        "data": _join([settings.data_title, *(f"digest {d[:12]}" for d in origin["data"])]),
+        "runs": (
+            f"{len(runs)} of {total} are measured{failed}: {len(settings.variants)} variants with "
+            f"seeds {seeds}"
+        ),
+        "commit": _join(c[:10] for c in origin["commits"]) + _describe_changes(origin["dirty"]),
+        "machine": _join(origin["hardware"]),
+        "libraries": _join(origin["libraries"]),
+        "training": "" if origin["hours"] is None else f"{origin['hours']:.2f} hours in all",
+    }
+    frame = pd.DataFrame([(what, value) for what, value in rows.items() if value])
+    return Table(frame.set_axis(["what", "value"], axis=1), PAIRS)
+
+
+def _describe_changes(dirty: bool | None) -> str:
+    return ", with uncommitted changes" if dirty else ""
+
+
+def _join(values: Any) -> str:
+    return ", ".join(values)
+
+
+def _count_claims(sections: list[Section]) -> Table:
+    """Return the counts of verdicts of each of the paper's tables."""
+    rows = []
+    for section in sections:
+        if section.name in paper.PAPER_TABLES:
+            counts = {w: section.metrics[w.replace(" ", "_")] for w in (*JUDGED, NOT_MEASURED)}
+            rows.append({"table": section.name, "claims": sum(counts.values())} | counts)
+    return Table(pd.DataFrame(rows, columns=[c.key for c in CLAIMS]), CLAIMS)
+
+
+def _list_links(sections: list[Section]) -> Iterator[str]:
+    """Yield a line for each table's file and for all else in reports/ that there is."""
+    for section in sections:
+        if section.name == "failed":
+            yield f"- [Failed runs]({PAGE.name}#failed): the runs without a score, and why"
+    files = [file.name for section in sections for file in section.files]
+    links = ", ".join(f"[{name}]({TABLES.name}/{name}.md)" for name in files)
+    yield f"- [{TABLES.name}/]({TABLES.name}/): all tables as Markdown, CSV and LaTeX: {links}"
+    for path, words in FILES.items():
+        if path in WRITTEN or path.exists():
+            name = path.relative_to(REPORTS).as_posix() + "/" * path.is_dir()
+            yield f"- [{name}]({name}): {words}"

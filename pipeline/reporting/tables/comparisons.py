@@ -1,0 +1,256 @@
+"""The paper's comparison tables: the literature, other people's ANN, and what is measured here.
+
+A figure of the test split and one of the val split never share a column.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+
+from pipeline.reporting import measured, provenance
+from pipeline.reporting.columns import Column, Number, Row, Table
+from pipeline.reporting.inputs import Inputs
+from pipeline.reporting.published import DAGGER_NOTE, mark_status
+from pipeline.reporting.sections import Section, TableFile
+from pipeline.reporting.tables.rows import UNMEASURED
+from pipeline.settings.records import Scores
+from pipeline.settings.schema import Params, Protocol
+
+PROTOCOLS: dict[Protocol, str] = {
+    "whole": "val whole",
+    "sliding": "val sliding",
+    "multi_scale": "val multi-scale",
+}
+SINGLE, MULTI, SD = "val single scale", "val multi-scale", " sd"
+PUBLISHED = ("test multi-scale", SINGLE, MULTI)
+TRAINED, IMPORTED = "trained here", "imported"
+
+
+ABOUT = (
+    "mIoU in percent. Each column names the split, test or val, and the protocol. *multi-scale* of "
+    "the literature comes from the authors' README. *single scale* has published figures of whole "
+    "images or of windows, as their source evaluates. Rows *trained here* and *imported* use the "
+    "protocols of params.yaml and show mean ± standard deviation over the seeds. They have numbers "
+    f"on the real data only. {DAGGER_NOTE}"
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The table of one dataset.
+
+    Attributes:
+        title: Its heading.
+        measures: The mIoUs in a protocol's scores on this dataset, and the ends of their columns'
+            headings.
+        note: What stands below this table alone.
+    """
+
+    title: str
+    measures: dict[str, str]
+    note: str = ""
+
+
+COMPARISONS = {
+    "cityscapes": Comparison("Cityscapes", {"miou": "", "category_miou": " category IoU"}),
+    "ade20k": Comparison("ADE20K", {"miou": ""}),
+    "pascal_context": Comparison(
+        "PASCAL Context",
+        {"miou": " 59 classes", "miou_with_background": " 60 classes"},
+        "The 60 classes are the 59 and background. The source of the published figures does not "
+        "say whether they count background, so they have a column of their own.",
+    ),
+}
+
+
+def _list_literature(name: str, published: Row) -> Iterator[Row]:
+    """Yield methods with multi-scale testing, on the split that the key names."""
+    entry = published["literature"]
+    for key, methods in entry.items():
+        if key.startswith(f"{name}_"):
+            column = f"{key.removeprefix(f'{name}_')} multi-scale"
+            for method, backbone, miou in methods:
+                own = "ANN, the paper" if method == "ANN" else method
+                row = {"source": "literature", "method": own, "backbone": backbone}
+                yield row | {column: miou, "status": entry["status"]}
+
+
+def _list_authors(name: str, published: Row) -> Iterator[Row]:
+    """Yield the authors' figures on Cityscapes val of the two networks that are trained here."""
+    if name != "cityscapes":
+        return
+    row = {"source": "literature", "backbone": "ResNet-101"}
+    entry = published["cityscapes_val_ablation"]
+    for key, method in (("baseline", "baseline, the paper"), ("afnb+apnb", "ANN, the paper")):
+        yield row | {"method": method, SINGLE: entry["rows"][key], "status": entry["status"]}
+    entry = published["cityscapes_val_class_iou"]
+    miou = round(measured.released_miou(published), 1)
+    yield row | {"method": "ANN, released model", SINGLE: miou, "status": entry["status"]}
+
+
+def _list_reproductions(name: str, published: Row) -> Iterator[Row]:
+    """Yield other people's ANN on val."""
+    entry = published["reproductions"]
+    for row in entry["rows"]:
+        if row["dataset"] != name:
+            continue
+        length = [f"{row[key]} {key}" for key in ("iterations", "epochs") if key in row]
+        yield {
+            "source": "reproduction",
+            "method": f"ANN, {row['project']}",
+            "backbone": row["backbone"],
+            "training": ", ".join([f"crop {row['crop']}", *length]),
+            "status": entry["status"],
+        } | {column: row[key] for key, column in (("ss", SINGLE), ("ms", MULTI)) if key in row}
+
+
+def _list_own(inputs: Inputs, name: str) -> Iterator[Row]:
+    """Yield the baseline and the full network for each backbone, and the imported checkpoints."""
+    settings = inputs.settings
+    real, profile = measured.real(settings, name), find_profile(settings, name)
+    for variant in measured.as_published(settings, measured.BASELINE, measured.ANN):
+        network = settings.resolve_network(variant, profile) if profile else {}
+        runs = measured.runs(settings, inputs.results, name, variant) if real else []
+        yield {
+            "source": TRAINED,
+            "method": variant,
+            "backbone": _name_backbone(network),
+            "n": len(runs),
+        } | _average_scores(name, [run.scores for run in runs])
+    checkpoints = measured.checkpoints(settings, inputs.imported, name) if real else {}
+    for checkpoint, result in checkpoints.items():
+        backbone = _name_backbone(result.record.network)
+        row = {"source": IMPORTED, "method": checkpoint, "backbone": backbone, "n": 1}
+        yield row | _average_scores(name, [result.scores])
+
+
+def _name_backbone(network: Mapping[str, object]) -> str:
+    return str(network.get("backbone", "-")).replace("resnet", "ResNet-")
+
+
+def _average_scores(name: str, scores: list[Scores]) -> Row:
+    """Return mean and standard deviation in percent for each of our columns; nan without runs."""
+    row = {}
+    for measure, words in COMPARISONS[name].measures.items():
+        for protocol, title in PROTOCOLS.items():
+            known = [s.protocols[protocol] for s in scores if protocol in s.protocols]
+            values = [100 * v for s in known if (v := getattr(s, measure)) is not None]
+            row[title + words] = np.mean(values) if values else np.nan
+            row[title + words + SD] = np.std(values, ddof=1) if len(values) > 1 else np.nan
+    return row
+
+
+def _collect_records(inputs: Inputs, name: str) -> Iterator[provenance.Source]:
+    """Yield the records of the runs and checkpoints that the table shows."""
+    settings = inputs.settings
+    if not measured.real(settings, name):
+        return
+    for variant in measured.as_published(settings, measured.BASELINE, measured.ANN):
+        runs = measured.runs(settings, inputs.results, name, variant)
+        yield from (run.record for run in runs)
+    yield from measured.checkpoints(settings, inputs.imported, name).values()
+
+
+def find_profile(settings: Params, name: str) -> str | None:
+    """Return the profile whose runs fill the table.
+
+    It is the active one on these data, or the one of the dataset's name; None if there is none.
+    """
+    if measured.real(settings, name):
+        return settings.profile
+    return name if name in settings.profiles else None
+
+
+def build_frame(inputs: Inputs, name: str) -> pd.DataFrame:
+    """Return a row for each method, a column for each split and protocol.
+
+    mIoU in percent, nan where there is none.
+    """
+    lists = (_list_literature, _list_authors, _list_reproductions)
+    rows = chain(*(each(name, inputs.published) for each in lists), _list_own(inputs, name))
+    frame = pd.DataFrame([{"training": "", "status": ""} | row for row in rows])
+    ours = list(_average_scores(name, []))
+    order = [c for c in PUBLISHED if c in frame and c not in ours] + ours
+    frame = frame.reindex(
+        columns=["source", "method", "backbone", "training", "status", "n", *order]
+    )
+    return frame.astype({"n": "Int64"})
+
+
+def _format_training(row: Row) -> str:
+    seeds = f"seeds: {row['n']}" if row["source"] == TRAINED else ""
+    return row["training"] or seeds
+
+
+def _score_column(key: str, ours: bool) -> Column:
+    """Return a column of published and own scores; ours: whether the own ones are by this one."""
+
+    def format_score(row: Row) -> str:
+        if row["source"] not in (TRAINED, IMPORTED):  # as it was published
+            return f"{row[key]}{mark_status(row['status'])}"
+        spread = row.get(f"{key}{SD}")
+        return f"{row[key]:.2f}" + ("" if pd.isna(spread) else f" ± {spread:.2f}")
+
+    def explain(row: Row) -> str:
+        return UNMEASURED if ours and row["source"] in (TRAINED, IMPORTED) else ""
+
+    return Number(key, format=format_score, missing=explain)
+
+
+def build_table(inputs: Inputs, name: str) -> Table:
+    frame = build_frame(inputs, name)
+    scores = [
+        _score_column(key, f"{key}{SD}" in frame)
+        for key in map(str, frame)
+        if f"{key}{SD}" in frame or key in PUBLISHED
+    ]
+    own = [Column(key) for key in ("source", "method", "backbone")]
+    return Table(frame, (*own, Column("training", format=_format_training), *scores))
+
+
+def shorten_table(table: Table) -> Table:
+    """Leave out the second measure's columns if nothing is measured in them."""
+    extra = ("category IoU", "60 classes")
+    columns = [
+        c for c in table.columns if not c.key.endswith(extra) or table.frame[c.key].notna().any()
+    ]
+    return Table(table.frame, tuple(columns))
+
+
+def explain_runs(settings: Params, name: str) -> str:
+    """Return what is to be said of this table alone, with how to measure our rows."""
+    return "\n\n".join(filter(None, [COMPARISONS[name].note, _explain_commands(settings, name)]))
+
+
+def _explain_commands(settings: Params, name: str) -> str:
+    profile = find_profile(settings, name)
+    if profile is None:
+        return f"No profile in params.yaml is of {COMPARISONS[name].title}, to measure our rows."
+    rows = measured.as_published(settings, measured.BASELINE, measured.ANN)
+    runs = " ".join(f"evaluate@{row}-{settings.seeds[0]}" for row in rows)
+    return (
+        f"To measure our rows, set `profile: {profile}` and the data's folder as `dataset_dir` in "
+        f"params.yaml. Run `dvc repro {runs}`, and the same for the other seeds. Then run "
+        f"`dvc repro -s collect figures pictures report track`. The protocols are in "
+        f"`profiles.{profile}.evaluate`."
+    )
+
+
+def build_sections(inputs: Inputs) -> Iterator[Section]:
+    """Return a section on all comparisons, and one for each dataset."""
+    yield Section("comparisons", "Comparisons", notes=ABOUT)
+    for name, comparison in COMPARISONS.items():
+        table, words = build_table(inputs, name), explain_runs(inputs.settings, name)
+        origin = provenance.origin(_collect_records(inputs, name))
+        yield Section(
+            name,
+            comparison.title,
+            3,
+            table=shorten_table(table),
+            notes=words,
+            origin=origin,
+            files=(TableFile(name, table, f"{ABOUT}\n\n{words}", origin),),
+        )

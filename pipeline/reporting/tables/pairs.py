@@ -1,0 +1,102 @@
+"""Compare every two rows of a table over equal seeds."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from pipeline.reporting.columns import Column, Number, Row, Table
+from pipeline.reporting.provenance import Origin
+from pipeline.reporting.results import Results, by_seed
+from pipeline.reporting.sections import TableFile
+from pipeline.reporting.statistics import LEVEL, MOST_SEEDS, POWER, Pair, pair
+
+NOTE = (
+    "*difference*: the first row minus the second, mIoU in percent, over the seeds that both "
+    "have. *P(first > second)*: the probability of improvement of Agarwal et al. (2021). Of all "
+    "pairs of a run of the first and a run of the second, it is the share that the first wins; a "
+    "tie counts half. Brackets: 95 % percentile bootstrap intervals, too narrow with few seeds. "
+    f"*p*: paired t-test; *different*: p < {LEVEL}. *seeds needed*: the fewest seeds with which "
+    f"that test finds the measured difference at the measured spread {100 * POWER:.0f} % of the "
+    "time. With a few seeds this number is itself uncertain."
+)
+
+
+def list_values(comparison: Pair) -> dict[str, float]:
+    """Return a comparison's values by their names in the CSV files."""
+    difference, improvement = comparison.difference, comparison.improvement
+    return {
+        "difference": difference.value,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
+        "improvement": improvement.value,
+        "improvement_low": improvement.low,
+        "improvement_high": improvement.high,
+        "p": comparison.p,
+        "seeds_needed": comparison.seeds_needed,
+    }
+
+
+def build_frame(results: Results, names: list[str]) -> pd.DataFrame:
+    """Return a row for every two variants that share a seed."""
+    rows = []
+    for first, second in combinations(names, 2):
+        comparison = pair(by_seed(results[first]), by_seed(results[second]))
+        if comparison.n:
+            row = {"first": first, "second": second, "n": comparison.n} | list_values(comparison)
+            rows.append(row | {"different": comparison.is_different})
+    return pd.DataFrame(rows)
+
+
+def count_differences(frame: pd.DataFrame) -> str:
+    """Return a sentence on how many pairs differ."""
+    if frame.empty:
+        return "No two rows share a seed, so there is nothing to compare."
+    return (
+        f"{frame['different'].sum()} of {len(frame)} pairs of rows differ (p < {LEVEL}). Chance "
+        f"alone would make about {LEVEL * len(frame):.0f} differ."
+    )
+
+
+def compare_pairs(
+    results: Results, name: str, names: list[str], origin: Origin
+) -> tuple[str, tuple[TableFile, ...]]:
+    """Return a sentence on a table's pairs of rows, and the file with all of them."""
+    frame = build_frame(results, names)
+    words = count_differences(frame)
+    if frame.empty:
+        return words, ()
+    file = TableFile(f"{name}_pairs", Table(frame, COLUMNS), NOTE, origin)
+    return f"{words} Each pair: [{name}_pairs.md](tables/{name}_pairs.md).", (file,)
+
+
+def format_interval(low: float, high: float, spec: str) -> str:
+    """Return the interval in brackets after a blank; empty if unknown."""
+    return "" if np.isnan(low) else f" ({low:{spec}} to {high:{spec}})"
+
+
+def format_difference(row: Row) -> str:
+    interval = format_interval(row["difference_low"], row["difference_high"], "+z.1f")
+    return f"{row['difference']:+z.1f}{interval}"
+
+
+def _format_improvement(row: Row) -> str:
+    interval = format_interval(row["improvement_low"], row["improvement_high"], ".2f")
+    return f"{row['improvement']:.2f}{interval}"
+
+
+def _format_seeds(row: Row) -> str:
+    needed = row["seeds_needed"]
+    return f"more than {MOST_SEEDS}" if needed > MOST_SEEDS else f"{needed:.0f}"
+
+
+COLUMNS = (
+    Column("first"),
+    Column("second"),
+    Number("n"),
+    Number("difference", format=format_difference),
+    Number("improvement", "P(first > second)", _format_improvement),
+    Number("p", format=lambda row: "< 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"),
+    Column("different", format=lambda row: "yes" if row["different"] else "no"),
+    Number("seeds_needed", "seeds needed", _format_seeds),
+)

@@ -1,0 +1,135 @@
+"""The paper's two tables, ablation and sampling, with our values beside the published ones."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from ann import anchors
+from pipeline.reporting import provenance, verdicts
+from pipeline.reporting.columns import Column, Number, Table
+from pipeline.reporting.comparable import explain_comparability
+from pipeline.reporting.inputs import Inputs
+from pipeline.reporting.published import (
+    DAGGER_NOTE,
+    find_ablation_figure,
+    find_sampling_figure,
+)
+from pipeline.reporting.results import by_seed
+from pipeline.reporting.sections import Section, TableFile
+from pipeline.reporting.statistics import Interval, order
+from pipeline.reporting.tables import pairs, rows
+from pipeline.settings.schema import TableName
+
+PAPER_TABLES: tuple[TableName, ...] = ("ablation", "sampling")
+DAGGERS = f"{DAGGER_NOTE} Published values: Cityscapes val, ResNet-101, single scale."
+READING = (
+    "mIoU in percent over the whole validation split, from one confusion matrix, after the last "
+    "iteration: mean ± standard deviation over the seeds."
+)
+
+
+def build_ablation(inputs: Inputs) -> pd.DataFrame:
+    """Return the paper's ablation: a row for each variant; mIoU in percent."""
+    settings, published = inputs.settings, inputs.published
+    variants = [settings.variants[name] for name in settings.tables["ablation"]]
+    figures = [find_ablation_figure(v, published) for v in variants]
+    status = str(published["cityscapes_val_ablation"]["status"])
+    frame = rows.compare_rows(inputs, "ablation", figures, status)
+    frame.insert(1, "model", [rows.name_model(v) for v in variants])
+    return frame
+
+
+def build_sampling(inputs: Inputs) -> pd.DataFrame:
+    """Return the paper's table of sampling methods and numbers of anchors; mIoU in percent."""
+    settings, published = inputs.settings, inputs.published
+    variants = [settings.variants[name] for name in settings.tables["sampling"]]
+    figures = [find_sampling_figure(v, published) for v in variants]
+    status = str(published["cityscapes_val_sampling"]["status"])
+    frame = rows.compare_rows(inputs, "sampling", figures, status)
+    pools = [v.pool_sizes or [] for v in variants]
+    frame.insert(1, "sampling", [(v.sampling or "none").replace("_", " ") for v in variants])
+    frame.insert(2, "pool_sizes", [" ".join(map(str, p)) for p in pools])
+    frame.insert(3, "anchors", [anchors(p) for p in pools])
+    return frame
+
+
+_BUILDERS = {"ablation": build_ablation, "sampling": build_sampling}
+_OWN_COLUMNS = {
+    "ablation": (Column("model"),),
+    "sampling": (Column("sampling"), Column("pool_sizes", "n"), Number("anchors", "S")),
+}
+
+
+def build_table(inputs: Inputs, name: TableName) -> Table:
+    """Return one of the paper's tables."""
+    frame = _BUILDERS[name](inputs)
+    scores, claims = rows.score_columns(frame), rows.claim_columns(frame)
+    return Table(frame, (Column("variant"), *_OWN_COLUMNS[name], *scores, *claims))
+
+
+def shorten_table(table: Table) -> Table:
+    """Return the columns that a summary shows: the scores, their spread and the paper's figure."""
+    own = [c for c in table.columns if c.key in ("variant", "model", "sampling", "anchors")]
+    columns = (
+        *own,
+        Number("miou", "mIoU", ".1f", rows.UNMEASURED),
+        Number("sd", format=".1f"),
+        Number("n"),
+        Number("published", "paper mIoU", rows.format_published),
+        Column("verdict"),
+    )
+    return Table(table.frame, columns)
+
+
+def rank_rows(inputs: Inputs, frame: pd.DataFrame) -> Interval:
+    """Return Kendall's tau-b of the measured and the paper's order.
+
+    It is over the seeds that all rows have.
+    """
+    measured = frame[(frame["n"] > 0) & frame["published"].notna()]
+    scores = [by_seed(inputs.results[name]) for name in measured["variant"]]
+    seeds = [s for s in inputs.settings.seeds if scores and all(s in row for row in scores)]
+    matrix = np.array([[row[seed] for seed in seeds] for row in scores])
+    return order(matrix, [float(value) for value in measured["published"]])
+
+
+def build_sections(inputs: Inputs) -> Iterator[Section]:
+    """Return a section for each of the paper's tables, and one on how to read them."""
+    settings = inputs.settings
+    for name in settings.tables:
+        if name in PAPER_TABLES:
+            yield _build_section(inputs, name)
+    intervals = verdicts.explain_intervals(map(len, inputs.results.values()))
+    yield Section("reading", notes=f"{READING} {DAGGERS}\n\n{intervals}")
+
+
+def _build_section(inputs: Inputs, name: TableName) -> Section:
+    settings, names = inputs.settings, inputs.settings.tables[name]
+    table = build_table(inputs, name)
+    origin = provenance.origin(rows.collect_records(inputs, names))
+    tau = rank_rows(inputs, table.frame)
+    headline = verdicts.state_counts(name, table.frame)
+    comparison, files = pairs.compare_pairs(inputs.results, name, names, origin)
+    words = f"{headline} {verdicts.describe_order(tau)}\n\n{verdicts.explain_rule(settings, name)}"
+    body = f"{words}\n\n{comparison}"
+    notes = [
+        body.replace("](tables/", "]("),
+        READING,
+        verdicts.explain_intervals(table.frame["n"]),
+        DAGGERS,
+        explain_comparability(settings),
+    ]
+    counts = verdicts.count_verdicts(table.frame)
+    return Section(
+        name,
+        name.capitalize(),
+        table=table,
+        notes=body,
+        origin=origin,
+        headline=headline,
+        metrics={word.replace(" ", "_"): number for word, number in counts.items()}
+        | ({} if math.isnan(tau.value) else {"order": round(tau.value, 2)}),
+        files=(TableFile(name, table, "\n\n".join(filter(None, notes)), origin), *files),
+    )

@@ -1,0 +1,121 @@
+"""What the tables of variants share: scores, differences to the reference row, and columns."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+import contexts
+from pipeline.reporting import verdicts
+from pipeline.reporting.columns import Column, Number, Row
+from pipeline.reporting.inputs import Inputs
+from pipeline.reporting.published import mark_status
+from pipeline.reporting.results import by_seed, spread
+from pipeline.reporting.statistics import mean, pair
+from pipeline.reporting.tables import pairs
+from pipeline.settings.records import RunRecord
+from pipeline.settings.schema import TableName, Variant
+
+UNMEASURED = "not measured"
+_NAMES = {"common": "common fusion", "fnb": "FNB", "afnb": "AFNB", "nb": "NB", "apnb": "APNB"}
+
+
+def name_model(variant: Variant) -> str:
+    """Return the row's name in the paper's ablation."""
+    parts = [p for p in (variant.fusion, variant.context) if p != "none"]
+    names = [_NAMES.get(p) or str(contexts.load(p).TITLE) for p in parts]
+    fused = variant.options is not None and variant.options.form == "fused"
+    return "+ " + " + ".join(names) + ", fused attention" * fused if parts else "baseline"
+
+
+def compare_rows(
+    inputs: Inputs, table: TableName, published: Sequence[float | None], status: str = ""
+) -> pd.DataFrame:
+    """Compare each variant of a table with the table's reference row.
+
+    Args:
+        inputs: What was measured.
+        table: The table's name in params.yaml.
+        published: The paper's mIoU of each row.
+        status: Whether these figures were checked; see published.yaml.
+
+    Returns:
+        A row for each variant; mIoU in percent.
+    """
+    settings, results = inputs.settings, inputs.results
+    names = settings.tables[table]
+    base = verdicts.find_reference(settings, table)
+    base_figure = published[names.index(base)] if base else None
+    rows = []
+    for name, figure in zip(names, published, strict=True):
+        runs = results[name]
+        difference = pair(by_seed(runs), by_seed(results[base])) if base else None
+        claim = None if figure is None or base_figure is None else round(figure - base_figure, 1)
+        average = mean([r.miou for r in runs])
+        verdict = verdicts.judge(claim, difference)
+        reported = difference if difference and name != base else pair({}, {})
+        rows.append(
+            {
+                "variant": name,
+                "n": len(runs),
+                "seeds": " ".join(str(r.seed) for r in runs),
+                "failed": sum(f.variant == name for f in inputs.failures),
+                "miou": average.value,
+                "sd": spread(runs),
+                "ci_low": average.low,
+                "ci_high": average.high,
+                "reference": base or "",
+                **pairs.list_values(reported),
+                "published": figure,
+                "published_difference": claim,
+                "published_status": "" if figure is None else status,
+                "verdict": verdicts.REFERENCE if name == base and runs else verdict,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def format_miou(row: Row) -> str:
+    """Return mean ± standard deviation, the latter only with two seeds or more."""
+    return f"{row['miou']:.1f}" + (f" ± {row['sd']:.1f}" if row["n"] > 1 else "")
+
+
+def format_published(row: Row) -> str:
+    """Return the published mIoU, with a dagger if it was not checked."""
+    return f"{row['published']:.1f}{mark_status(row['published_status'])}"
+
+
+def _format_seeds(row: Row) -> str:
+    text = f"{row['n']} ({row['seeds']})" if row["n"] else "0"
+    return text + (f", {row['failed']} failed" if row["failed"] else "")
+
+
+def _format_claim(row: Row) -> str:
+    is_reference = row["variant"] == row["reference"]
+    return "" if is_reference else f"{row['published_difference']:+z.1f}"
+
+
+def score_columns(frame: pd.DataFrame) -> tuple[Column, ...]:
+    """Return the columns of what was measured here."""
+    base = frame["reference"].iloc[0]
+    columns = [
+        Number("miou", "mIoU", format_miou, UNMEASURED),
+        Number("ci_low", "95 % interval", lambda r: f"{r['ci_low']:.1f} to {r['ci_high']:.1f}"),
+        Column("n", "seeds", _format_seeds),
+    ]
+    if base:
+        columns.append(Number("difference", f"to {base}", pairs.format_difference))
+    return tuple(columns)
+
+
+def claim_columns(frame: pd.DataFrame) -> tuple[Column, ...]:
+    """Return the columns of the paper's figures and of the verdicts."""
+    base = frame["reference"].iloc[0]
+    columns = [Number("published", "paper mIoU", format_published)]
+    if base:
+        columns.append(Number("published_difference", f"paper to {base}", _format_claim))
+    return (*columns, Column("verdict"))
+
+
+def collect_records(inputs: Inputs, names: Sequence[str]) -> list[RunRecord]:
+    """Return the records of the variants' runs."""
+    return [r.record for name in names for r in inputs.results[name]]

@@ -1,0 +1,1 @@
+"""Read params.yaml by a schema and rules between its values, and name every path."""

@@ -1,0 +1,70 @@
+"""Load params.yaml, and check it against the schema and the rules between its values."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.engine import yaml_file
+from pipeline.engine.errors import InputError, describe_invalid
+from pipeline.settings.paths import PARAMS_FILE
+from pipeline.settings.rules import list_problems
+from pipeline.settings.schema import Checkpoint, Params
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        InputError: The file cannot be read, or a value in it is wrong.
+    """
+    try:
+        values = yaml_file.read_yaml(path)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; run from the repository's root") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    except InputError:
+        raise
+    except Exception as error:  # tags and dates raise errors of other libraries
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        raise InputError(f"{path} is not valid YAML{line}") from None
+    return check(values, path)
+
+
+def check(values: Any, path: Path = PARAMS_FILE) -> Params:
+    """Return the settings of a file.
+
+    Args:
+        values: What the file holds.
+        path: The file, for messages.
+
+    Raises:
+        InputError: A value is wrong; the message names the first such key.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds {type(values).__name__}; allowed is a mapping of settings")
+    try:
+        params = Params.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{path}: {describe_invalid(error)}") from None
+    for problem in list_problems(params):
+        raise InputError(f"{path}: {problem}")
+    return params
+
+
+def require_run(params: Params, variant: str, seed: int) -> None:
+    """Raise an InputError for a variant or a seed that params.yaml does not list."""
+    if variant not in params.variants:
+        raise InputError(f"variant is {variant!r}; allowed are {', '.join(params.variants)}")
+    if seed not in params.seeds:
+        raise InputError(f"seed is {seed}; allowed are {', '.join(map(str, params.seeds))}")
+
+
+def find_checkpoint(params: Params, name: str) -> Checkpoint:
+    """Return one of `checkpoints`; raise an InputError if params.yaml does not list it."""
+    if name not in params.checkpoints:
+        allowed = ", ".join(params.checkpoints) or "none, because params.yaml lists no checkpoints"
+        raise InputError(f"checkpoint is {name!r}; allowed are {allowed}")
+    return params.checkpoints[name]

@@ -1,0 +1,93 @@
+"""The path of every file that the pipeline reads or writes; dvc.yaml has the same paths."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+PARAMS_FILE = Path("params.yaml")
+CHECK_MARK = Path("data/checked.txt")
+CONTACT_SHEETS = Path("data/contact-sheet")
+EMBEDDED = Path("data/embedded")  # the scenes that the scene stage draws
+PREPARED = Path("data/prepared")
+INPUTS = Path("data/inputs")  # each stage's values of params.yaml and its code
+MANIFEST = "manifest.json"  # of prepared data
+FIGURE_INPUTS = "drawn-from.json"  # in FIGURES: the digests of the files that they are drawn from
+ORIGINS = "provenance.json"  # in TABLES: the origin of each table's numbers
+PICTURE_LIST = "pictures.json"  # in PICTURES: the content of each
+RESUME = Path(".resume")  # the states of interrupted trainings
+LOGS = Path("logs")
+REPRO_LOCK = Path(".dvc/tmp/repro.lock")  # held by the `repro` that runs here
+MLFLOW_DATABASE = Path("mlflow.db")
+MLFLOW_LOCK = Path(".mlflow.lock")  # held while MLflow's store is made or searched
+UNSENT = Path(".mlflow.unsent")  # exists while something could not be sent to MLflow
+
+REPORTS = Path("reports")
+CURVES = REPORTS / "curves.csv"
+EFFICIENCY = REPORTS / "efficiency"  # a file for each machine
+FIGURES = REPORTS / "figures"
+METRICS = REPORTS / "metrics.json"
+NETWORKS = REPORTS / "networks.json"
+PAGE = REPORTS / "index.html"
+PICTURES = REPORTS / "pictures"
+PLAN = REPORTS / "plan.md"
+PUBLISHED = REPORTS / "published.yaml"
+RESULTS = REPORTS / "results.jsonl"
+SUMMARY = REPORTS / "README.md"
+TABLES = REPORTS / "tables"
+
+
+def locate_prepared(profile: str) -> Path:
+    """Return the folder of a profile's prepared data."""
+    return PREPARED / profile
+
+
+def locate_contact_sheet(profile: str) -> Path:
+    """Return the picture of a profile's augmented samples."""
+    return CONTACT_SHEETS / f"{profile}.png"
+
+
+class RunPaths(NamedTuple):
+    """The files of one variant with one seed, or of an imported checkpoint, which has no seed."""
+
+    profile: str
+    variant: str
+    seed: int | None
+
+    @property
+    def name(self) -> str:
+        return self.variant if self.seed is None else f"{self.variant}-{self.seed}"
+
+    @property
+    def weights(self) -> Path:
+        return Path("weights", self.profile, f"{self.name}.safetensors")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run's small files."""
+        return Path("runs", self.profile, self.name)
+
+    @property
+    def curve(self) -> Path:
+        return self.folder / "curve.csv"
+
+    @property
+    def record(self) -> Path:
+        """The origin of the numbers: settings, code, data, machine."""
+        return self.folder / "record.json"
+
+    @property
+    def scores(self) -> Path:
+        return self.folder / "scores.json"
+
+    @property
+    def predictions(self) -> Path:
+        """A few images beside their labels and predictions."""
+        return self.folder / "predictions.webp"
+
+    @property
+    def failure(self) -> Path:
+        """The reason why the last try failed; it does not exist after a success."""
+        return self.folder / "failure.json"
+
+    @property
+    def is_finished(self) -> bool:
+        return self.record.exists() and self.scores.exists()

@@ -1,0 +1,158 @@
+"""Check the values of params.yaml that are valid alone but not together."""
+
+import contexts
+from pipeline.engine.errors import shorten
+from pipeline.settings.schema import (
+    PAPER_CONTEXTS,
+    Efficiency,
+    Evaluate,
+    NetworkSettings,
+    Params,
+    Profile,
+    Variant,
+)
+
+
+def list_problems(params: Params) -> list[str]:
+    """Return a sentence for each problem, with the key, the value and what is allowed."""
+    if params.profile not in params.profiles:
+        return [f"profile is {params.profile!r}; allowed are {', '.join(params.profiles)}"]
+    problems = []
+    for name, variant in params.variants.items():
+        problems += _check_variant(f"variants.{name}", variant, params.resolve_network(name))
+    for table, rows in params.tables.items():
+        problems += [
+            f"tables.{table} lists {row!r}; allowed are {', '.join(params.variants)}"
+            for row in rows
+            if row not in params.variants
+        ]
+    if len(set(params.seeds)) < len(params.seeds):
+        problems.append(f"seeds is {shorten(params.seeds)}; allowed is each seed once")
+    for name, profile in params.profiles.items():
+        problems += _check_profile(f"profiles.{name}", profile)
+    problems += _check_efficiency(params.efficiency)
+    if params.networks.profile not in params.profiles:
+        problems.append(
+            f"networks.profile is {params.networks.profile!r}; allowed are "
+            f"{', '.join(params.profiles)}"
+        )
+    return problems
+
+
+def _check_variant(key: str, variant: Variant, network: NetworkSettings) -> list[str]:
+    problems = []
+    asymmetric = variant.fusion == "afnb" or variant.context == "apnb"
+    for name in ("sampling", "pool_sizes"):
+        value = getattr(variant, name)
+        if asymmetric and value is None:
+            problems.append(f"{key}.{name} is missing; afnb and apnb need it")
+        if not asymmetric and value is not None:
+            problems.append(f"{key}.{name} is {value!r}; allowed only with afnb or apnb")
+    allowed = (*PAPER_CONTEXTS, *contexts.names())
+    if variant.context not in allowed:
+        problems.append(f"{key}.context is {variant.context!r}; allowed are {', '.join(allowed)}")
+    if variant.context in PAPER_CONTEXTS and variant.settings is not None:
+        problems.append(
+            f"{key}.settings is {variant.settings}; {', '.join(PAPER_CONTEXTS)} take none"
+        )
+    options = network["options"]
+    if options["form"] == "fused" and options["normalization"] != "softmax":
+        problems.append(
+            f"{key}.options.form is 'fused'; allowed with the normalization "
+            f"{options['normalization']!r} are fast, plain"
+        )
+    if network["backbone"] == "small" and network["widths"] is None:
+        problems.append(f"{key}.widths is missing; the small backbone needs four")
+    sizes = variant.pool_sizes or []
+    if variant.sampling and not variant.sampling.startswith("pyramid_") and len(sizes) > 1:
+        problems.append(f"{key}.pool_sizes is {sizes}; {variant.sampling} sampling takes one size")
+    keys, values = network["key_channels"], network["value_channels"]
+    if "fnb" in variant.fusion and network["options"]["share_key_value"] and keys != values:
+        problems.append(
+            f"{key}.value_channels is {values}; allowed with share_key_value is only "
+            f"key_channels, {keys}"
+        )
+    return problems
+
+
+def _check_efficiency(efficiency: Efficiency) -> list[str]:
+    problems = []
+    pools = efficiency.pool_sizes
+    if not efficiency.sampling.startswith("pyramid_") and len(pools) > 1:
+        problems.append(
+            f"efficiency.pool_sizes is {pools}; {efficiency.sampling} sampling takes one size"
+        )
+    if efficiency.curve.fit > len(efficiency.curve.sizes):
+        problems.append(
+            f"efficiency.curve.fit is {efficiency.curve.fit}; allowed are 2 to "
+            f"{len(efficiency.curve.sizes)}, the number of efficiency.curve.sizes"
+        )
+    return problems
+
+
+def _check_evaluate(key: str, evaluate: Evaluate) -> list[str]:
+    """Check the protocols against the keys that they need."""
+    problems = []
+    protocols, window, stride = evaluate.protocols, evaluate.window, evaluate.stride
+    for name in ("protocols", "scales"):
+        values = getattr(evaluate, name) or []
+        if len(set(values)) < len(values):
+            problems.append(f"{key}.{name} is {values}; allowed is each once")
+    for protocol, own in (("sliding", ("window", "stride")), ("multi_scale", ("scales", "flip"))):
+        problems += [
+            f"{key}.{name} is missing; the protocol {protocol} needs it"
+            for name in own
+            if protocol in protocols and getattr(evaluate, name) is None
+        ]
+    for name, users in (
+        ("window", ("sliding", "multi_scale")),
+        ("stride", ("sliding", "multi_scale")),
+        ("scales", ("multi_scale",)),
+        ("flip", ("multi_scale",)),
+    ):
+        value = getattr(evaluate, name)
+        if value is not None and not set(users) & set(protocols):
+            problems.append(
+                f"{key}.{name} is {value!r}; allowed only with the protocol {' or '.join(users)}"
+            )
+    if evaluate.sides and evaluate.sides[0] > evaluate.sides[1]:
+        problems.append(f"{key}.sides is {list(evaluate.sides)}; allowed is the shorter first")
+    if (window is None) != (stride is None):
+        problems.append(f"{key}.stride is {stride}; window and stride belong together")
+    elif window and stride and (stride[0] > window[0] or stride[1] > window[1]):
+        problems.append(
+            f"{key}.stride is {list(stride)}; allowed are steps up to the window's, {list(window)}"
+        )
+    return problems
+
+
+def _check_profile(key: str, profile: Profile) -> list[str]:
+    problems = _check_evaluate(f"{key}.evaluate", profile.evaluate)
+    train, network = profile.train, profile.network
+    problems += [
+        f"{key}.network.contexts.{name} is no file of contexts/; allowed are "
+        f"{', '.join(contexts.names())}"
+        for name in network.contexts
+        if name not in contexts.names()
+    ]
+    for name in ("scale", "aspect"):
+        low, high = getattr(train.augment, name)
+        if low > high:
+            problems.append(f"{key}.train.augment.{name} is [{low}, {high}]; allowed is low first")
+    if (train.optimizer.name == "sgd") != (train.optimizer.momentum is not None):
+        problems.append(
+            f"{key}.train.optimizer.momentum is {train.optimizer.momentum}; sgd needs it and "
+            f"adamw has none"
+        )
+    if train.warmup >= train.iterations:
+        problems.append(
+            f"{key}.train.warmup is {train.warmup}; allowed is less than the iterations, "
+            f"{train.iterations}"
+        )
+    if network.align_corners and not train.loss.at_labels:
+        problems.append(
+            f"{key}.network.align_corners is True; allowed without train.loss.at_labels is false"
+        )
+    if network.backbone == "small" and (network.stem != "plain" or network.weights):
+        problems.append(f"{key}.network.backbone is 'small'; it has the plain stem and no weights")
+    return problems

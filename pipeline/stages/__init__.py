@@ -1,0 +1,1 @@
+"""The stages that DVC runs, one module each, named as in `dvc dag`."""

@@ -1,0 +1,137 @@
+"""Stage collect: collect the results of all runs in one small file that git keeps.
+
+    python -m pipeline collect
+
+It writes reports/results.jsonl, with a line for each run, imported checkpoint and failed run, and
+some of the runs' losses to reports/curves.csv. Results of earlier settings do not count:
+
+- A run counts if params.yaml still has the settings of its training, and if it was scored on the
+  data that it was trained on.
+- A checkpoint counts if params.yaml still lists its file and its layout.
+- Both count only with scores of the protocols that params.yaml lists now.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.engine import provenance
+from pipeline.engine.files import whole_file
+from pipeline.settings import params, records, schema
+from pipeline.settings.inputs import of_run
+from pipeline.settings.paths import CURVES, RESULTS, RunPaths
+from pipeline.settings.records import (
+    CheckpointLine,
+    CheckpointRecord,
+    Failure,
+    FailureLine,
+    RunLine,
+    RunRecord,
+    Scores,
+)
+from pipeline.settings.runs import list_runs
+
+ROWS = 100  # of a run in CURVES, evenly spaced, and the last iteration
+
+
+def has_current_protocols(settings: schema.Params, scores: Scores) -> bool:
+    """Tell whether the scores are of the protocols of params.yaml, in their order."""
+    return list(scores.protocols) == settings.active.evaluate.protocols
+
+
+def is_current(settings: schema.Params, record: RunRecord, scores: Scores) -> bool:
+    """Tell whether a run is the one that params.yaml describes."""
+    config, train = record.config, settings.active.train
+    weights = provenance.digest_weights(config.network["weights"])
+    return (
+        config.network == settings.resolve_network(record.variant)
+        and weights in (None, record.backbone_sha256)  # the file may be missing
+        and config.train.model_copy(update={"precision": train.precision}) == train
+        and has_current_protocols(settings, scores)
+        and scores.dataset_digest == record.dataset.digest
+    )
+
+
+def thin_curve(curve: Path) -> Iterator[tuple[int, str]]:
+    """Yield iteration and loss, with all digits of the file: at most ROWS rows and the last one."""
+    with curve.open(encoding="utf-8") as file:
+        rows = [(int(row["iteration"]), row["loss"]) for row in csv.DictReader(file)]
+    step = -(-len(rows) // ROWS)
+    return (row for row in rows if row[0] % step == 0 or row is rows[-1])
+
+
+def read_failure(settings: schema.Params, paths: RunPaths) -> FailureLine | None:
+    """Return the line of a run that failed with the current settings, or None."""
+    if not paths.failure.exists():
+        return None
+    failure = records.read(Failure, paths.failure)
+    if failure.inputs != of_run(settings, failure.stage, paths.variant):
+        return None
+    return FailureLine(
+        version=1,
+        kind="failure",
+        variant=failure.variant,
+        seed=failure.seed,
+        stage=failure.stage,
+        reason=failure.reason,
+        at=failure.at,
+    )
+
+
+def read_run(settings: schema.Params, paths: RunPaths) -> RunLine | None:
+    """Return the line of a finished run that params.yaml describes, or None."""
+    if not paths.is_finished:
+        return None
+    record, scores = records.read(RunRecord, paths.record), records.read(Scores, paths.scores)
+    if not is_current(settings, record, scores):
+        return None
+    return RunLine(
+        version=1,
+        kind="run",
+        variant=record.variant,
+        seed=record.seed,
+        scores=scores,
+        record=record,
+    )
+
+
+def read_checkpoint(settings: schema.Params, name: str) -> CheckpointLine | None:
+    """Return the line of a checkpoint that is scored as params.yaml lists it, or None."""
+    paths = RunPaths(settings.profile, name, None)
+    if not paths.is_finished:
+        return None
+    record = records.read(CheckpointRecord, paths.record)
+    scores = records.read(Scores, paths.scores)
+    if record.checkpoint != settings.checkpoints[name] or not has_current_protocols(
+        settings, scores
+    ):
+        return None
+    return CheckpointLine(
+        version=1, kind="checkpoint", checkpoint=name, scores=scores, record=record
+    )
+
+
+def main() -> None:
+    settings = params.load()
+    finished: list[RunLine] = []
+    failures: list[FailureLine] = []
+    losses = []
+    for paths in list_runs(settings):
+        if run := read_run(settings, paths):
+            finished.append(run)
+            losses += [(run.variant, run.seed, *row) for row in thin_curve(paths.curve)]
+        elif failure := read_failure(settings, paths):
+            failures.append(failure)
+    checkpoints = [read_checkpoint(settings, name) for name in settings.checkpoints]
+    lines = [*finished, *filter(None, checkpoints), *failures]
+    with whole_file(RESULTS) as partial:
+        text = "".join(f"{json.dumps(line.as_json())}\n" for line in lines)
+        partial.write_text(text, encoding="utf-8")
+    with whole_file(CURVES) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["variant", "seed", "iteration", "loss"])
+        table.writerows(losses)
+    more = f", {len(failures)} failed" if failures else ""
+    total = len(settings.variants) * len(settings.seeds)
+    print(f"{len(finished)} of {total} runs are measured{more}")

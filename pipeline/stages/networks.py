@@ -1,0 +1,217 @@
+"""Stage networks: measure the cost of whole networks, which predicts the time of trainings.
+
+    python -m pipeline networks
+
+It counts parameters and operations of every variant: in the active profile at its training crop,
+and in the profile of the `networks` settings at their sizes. It measures images per second and peak
+memory of a forward pass and of a training step, unless they exceed the time limit. A training's
+predicted seconds are those of a step times its iterations. It writes reports/networks.json.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from typing import Literal, get_args
+
+import torch
+
+from ann import SegmentationNetwork
+from pipeline.data import formats as datasets
+from pipeline.engine import checkpoint, provenance
+from pipeline.engine.progress import Reporter
+from pipeline.measuring import clock
+from pipeline.measuring.counting import count_needs
+from pipeline.measuring.process import MEASURED, Outcome, measure_series, run_in_process
+from pipeline.settings import params, records, schema
+from pipeline.settings.paths import NETWORKS
+from pipeline.settings.records import Measurement, NetworkCost, NetworkCosts
+from pipeline.training.recipe import make_optimizer, training_loss
+from pipeline.training.run import resolve_precision
+
+Call = Literal["forward", "step"]
+CALLS: tuple[Call, ...] = get_args(Call)
+_WARM_UP = 128  # the side of the first call's small images
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network to measure: one call on a batch of images of a size (height, width)."""
+
+    profile: str
+    variant: str
+    size: tuple[int, int]
+    batch: int
+    network: schema.NetworkSettings
+    classes: int
+    train: schema.Train
+    repeats: int
+    seconds: float
+    call: Call = "forward"
+    device: str = "cpu"
+    parameters: int = 0
+    flops: int = 0
+
+
+def list_jobs(settings: schema.Params) -> list[Job]:
+    """List the networks to measure.
+
+    These are the variants of the active profile at its crop with its batch, and those of the
+    profile of the `networks` settings with a batch of 1.
+    """
+    own, other = settings.active, settings.networks
+    inputs = [(settings.profile, own.train.augment.crop, own.train.batch_size)]
+    inputs += [(other.profile, size, 1) for size in other.sizes]
+    return [
+        Job(
+            profile=profile,
+            variant=variant,
+            size=size,
+            batch=batch,
+            network=settings.resolve_network(variant, profile),
+            classes=len(datasets.DATASETS[settings.profiles[profile].dataset].classes),
+            train=settings.profiles[profile].train,
+            repeats=other.repeats,
+            seconds=other.seconds,
+        )
+        for profile, size, batch in inputs
+        for variant in settings.variants
+    ]
+
+
+def build_network(job: Job, form: str | None = None) -> SegmentationNetwork:
+    """Build the network of a job; `form` replaces the form of its blocks."""
+    options = job.network["options"] | ({"form": form} if form else {})
+    return checkpoint.build(job.network | {"options": options}, job.classes)
+
+
+def count_networks(work: list[Job]) -> list[tuple[int, int]]:
+    """Count parameters, and operations of an image's forward pass in the blocks' plain form."""
+    counts = []
+    networks: dict[tuple[str, str], SegmentationNetwork] = {}
+    with torch.device("meta"), torch.no_grad():
+        for job in work:
+            name = job.profile, job.variant
+            if name not in networks:
+                networks[name] = build_network(job, "plain").eval()
+            image = torch.zeros(1, 3, *job.size)
+            cost = count_needs(networks[name], partial(networks[name], image))
+            counts.append((cost.parameters, cost.flops))
+    return counts
+
+
+def make_call(job: Job, size: tuple[int, int]) -> clock.Call:
+    """Return the call to measure: a forward pass, or a training step of the train stage."""
+    torch.manual_seed(0)
+    device, settings = torch.device(job.device), job.train
+    network = build_network(job).to(device).to(memory_format=torch.channels_last)
+    batch = job.batch
+    images = torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8, device=device)
+    images = images.to(memory_format=torch.channels_last)
+    labels = torch.randint(0, job.classes, (batch, *size), device=device)
+    sample_ids = torch.arange(batch, device=device)
+    is_mixed = resolve_precision(settings.precision, device) == "bfloat16"
+
+    def autocast() -> AbstractContextManager[None]:
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_mixed)
+
+    if job.call == "forward":
+        network.eval()
+
+        @torch.inference_mode()
+        def forward() -> None:
+            with autocast():
+                network(images, sample_ids)
+
+        return forward
+    optimizer = make_optimizer(network.train(), settings.optimizer)
+
+    def step() -> None:
+        with autocast():
+            logits, aux = network(images, sample_ids)
+        assert aux is not None  # in training
+        loss = training_loss(
+            settings.loss,
+            logits.float(),
+            aux.float(),
+            labels,
+            class_weights=None,  # known only with a dataset
+            align_corners=network.align_corners,
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def measure_network(job: Job) -> Measurement:
+    """Measure time and memory of a network, in its own process."""
+    clock.set_up_torch(job.train.threads)
+    height, width = job.size
+    make_call(job, (min(height, _WARM_UP), min(width, _WARM_UP)))()
+    call = make_call(job, job.size)
+    return clock.measure(call, job.device, repeats=job.repeats, seconds=job.seconds)
+
+
+def measure_all(work: list[Job], device: str, limit: float) -> list[NetworkCost]:
+    """Count and measure every job, and return two rows for each: forward and training step.
+
+    The jobs of one profile are a series of growing cost. After one that does not fit or exceeds the
+    limit, no later one runs.
+
+    Args:
+        work: The networks.
+        device: The device to measure on.
+        limit: The most seconds of a call.
+    """
+    counts = run_in_process(count_networks, work, limit=3600).require()
+    jobs = [
+        replace(job, parameters=parameters, flops=flops, device=device)
+        for job, (parameters, flops) in zip(work, counts, strict=True)
+    ]
+    plans = list(product(dict.fromkeys(job.profile for job in work), CALLS))
+    rows: list[NetworkCost] = []
+    with Reporter("networks", len(plans)) as reporter:
+        for done, (profile, call) in enumerate(plans, 1):
+            own = [replace(job, call=call) for job in jobs if job.profile == profile]
+            rows += [_make_row(*row) for row in measure_series(own, measure_network, limit)]
+            reporter.update(done, f"{profile} {call}")
+    return rows
+
+
+def _make_row(job: Job, outcome: Outcome[Measurement]) -> NetworkCost:
+    return NetworkCost(
+        profile=job.profile,
+        variant=job.variant,
+        call=job.call,
+        size=job.size,
+        batch=job.batch,
+        parameters=job.parameters,
+        flops=job.flops,
+        status=outcome.status,
+        measured=outcome.result,
+    )
+
+
+def main() -> None:
+    settings = params.load()
+    names = run_in_process(clock.device_names, limit=60).require()
+    device = "cuda" if "cuda" in names else "cpu"
+    rows = measure_all(list_jobs(settings), device, settings.networks.limit)
+    costs = NetworkCosts(
+        version=1,
+        profile=settings.profile,
+        crop=settings.active.train.augment.crop,
+        iterations=settings.active.train.iterations,
+        limit=settings.networks.limit,
+        code=records.Code(**provenance.read_code_version()),
+        environment=records.Environment(**provenance.describe_machine(names[device])),
+        networks=rows,
+    )
+    records.write(NETWORKS, costs)
+    statuses = [row.status for row in rows]
+    print(
+        f"{len(statuses) // 2} networks are counted; {statuses.count(MEASURED)} of "
+        f"{len(statuses)} calls are measured"
+    )

@@ -1,0 +1,86 @@
+"""Stage train: one variant with one seed, to its last iteration.
+
+    python -m pipeline train VARIANT SEED
+    torchrun --nproc-per-node 8 -m pipeline train VARIANT SEED
+
+It writes the final weights to weights/, and the learning curve and the run's origin to runs/. While
+it runs, it saves its state to .resume/<fingerprint>. An interrupted run resumes from there, and its
+final weights are the same, bit for bit.
+"""
+
+import os
+from functools import partial
+
+import torch
+
+from pipeline.data.prepared.store import Store
+from pipeline.engine import errors, failures
+from pipeline.engine.gpus import choose_device
+from pipeline.engine.processes import launch
+from pipeline.settings import inputs, records, schema, trials
+from pipeline.settings.paths import MANIFEST, RunPaths, locate_prepared
+from pipeline.settings.runs import write_failure
+from pipeline.training.loop import fit
+from pipeline.training.run import Run, describe, resolve_precision
+from pipeline.training.state import Training
+
+
+def make_deterministic() -> None:
+    """Use CUDA's deterministic kernels, and warn where there is none."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+
+def check_network(settings: schema.Params, run: Run, images: list[tuple[int, int]]) -> None:
+    """Raise an InputError if the network cannot take the training's batches or all images.
+
+    Args:
+        settings: All of params.yaml.
+        run: The run.
+        images: The height and width of each validation image.
+    """
+    from pipeline.scoring.sizes import evaluation_trials
+
+    training = trials.list_training_trials(run.train, run.world_size)
+    evaluation = evaluation_trials(images, settings.active.evaluate)
+    trials.check_network(f"variants.{run.variant}", run.network, [*training, *evaluation])
+
+
+def main(variant: str, seed: int) -> None:
+    settings = inputs.load_run("train", variant, seed)
+    train = settings.active.train
+    data = locate_prepared(settings.profile)
+    if not (data / MANIFEST).exists():
+        raise errors.InputError(f"{data / MANIFEST} is missing; run `dvc repro prepare` first")
+    torch.set_num_threads(train.threads)
+    if train.deterministic and choose_device().type == "cuda":
+        make_deterministic()
+    precision = resolve_precision(train.precision, choose_device())
+    fabric = launch(precision)
+    if train.batch_size % fabric.world_size:
+        raise errors.InputError(
+            f"train.batch_size is {train.batch_size}; allowed are multiples of the "
+            f"{fabric.world_size} processes"
+        )
+    run = Run(
+        profile=settings.profile,
+        variant=variant,
+        seed=seed,
+        network=settings.resolve_network(variant),
+        train=train,
+        manifest=records.read(records.Manifest, data / MANIFEST),
+        precision=precision,
+        device=fabric.device.type,
+        world_size=fabric.world_size,
+    )
+    check_network(settings, run, Store(data, "val").sizes)
+    paths = RunPaths(settings.profile, variant, seed)
+    keep = partial(write_failure, settings, paths, "train", run.fingerprint)
+    with failures.record_failure(paths.failure, keep):
+        training = Training(run, fabric, paths, Store(data, "train"))
+        record = describe(run)
+        if training.start:
+            fabric.print(f"{variant}-{seed}: goes on at iteration {training.start}")
+        training.finish(record, fit(training, record))
