@@ -1,4 +1,4 @@
-"""The Python blocks of README and docs/ run as they stand, in an empty folder."""
+"""The Python blocks of README and docs/ run as they stand, beside the committed results alone."""
 
 import re
 from pathlib import Path
@@ -34,7 +34,8 @@ def test_the_blocks_of_a_page_run(
 ) -> None:
     if page in NOT_RUN:
         pytest.skip(NOT_RUN[page])
-    (tmp_path / "reports").symlink_to(ROOT / "reports")
+    for name in ("reports", "params.yaml"):  # the committed results and settings
+        (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     count = run_blocks(ROOT / page)
     assert count > 0 or page != "docs/own-network.md"  # so that not finding any is noticed

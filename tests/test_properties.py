@@ -22,7 +22,7 @@ from pipeline.data.formats.reading import read_sample
 from pipeline.engine import yaml_file
 from pipeline.engine.errors import InputError
 from pipeline.engine.files import digest
-from pipeline.settings import params, schema
+from pipeline.settings import inputs, params, schema
 from tests.conftest import ROOT
 from tests.trees import TREES
 
