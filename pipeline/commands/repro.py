@@ -153,7 +153,11 @@ def print_results() -> None:
     if METRICS.exists():
         metrics = read_json(METRICS)
         for table, counts in metrics.items():
-            verdicts = [f"{n} {word.replace('_', ' ')}" for word, n in counts.items() if n]
+            verdicts = [
+                f"{n} {word.replace('_', ' ')}"
+                for word, n in counts.items()
+                if n and word != "order"
+            ]
             if table != "miou" and verdicts:
                 print(f"{table}: {', '.join(verdicts)}")
     print(f"Everything is up to date; the report is {PAGE}, in short {SUMMARY}; runs: `make ui`")
