@@ -156,7 +156,7 @@ def print_results() -> None:
             verdicts = [
                 f"{n} {word.replace('_', ' ')}"
                 for word, n in counts.items()
-                if n and word != "order"
+                if n and isinstance(n, int)  # the order is a fraction
             ]
             if table != "miou" and verdicts:
                 print(f"{table}: {', '.join(verdicts)}")

@@ -30,9 +30,9 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def is_whole_lock(text: str) -> bool:
-    """Whether each stage of a dvc.lock has its command and whole entries.
+    """Tell whether each stage of a dvc.lock has its command and whole entries.
 
-    One with git's conflict markers is not cut off: DVC and git tell of those.
+    A file with git's conflict markers counts as whole, because DVC and git report those.
     """
     if "\n<<<<<<< " in text:
         return True
@@ -47,7 +47,7 @@ def is_whole_lock(text: str) -> bool:
 
 
 def is_whole_rwlock(text: str) -> bool:
-    """Whether it can be read, and not all whom it names have ended."""
+    """Tell whether the text can be read, and a process that it names still runs."""
     try:
         held = json.loads(text)
         readers = chain.from_iterable(held.get("read", {}).values())
@@ -58,7 +58,7 @@ def is_whole_rwlock(text: str) -> bool:
 
 
 def _runs(pid: int) -> bool:
-    """DVC itself takes a process that was killed and not yet waited for as one that runs."""
+    """Tell whether a process runs; DVC also counts one that was killed and not yet waited for."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -67,7 +67,7 @@ def _runs(pid: int) -> bool:
 
 @contextmanager
 def holding(file: Path) -> Iterator[tuple[bool, TextIO]]:
-    """Hold a lock file of DVC's in the block, if it is free: whether, and the file."""
+    """Hold a lock file in the block if it is free; yield whether it was, and the file."""
     file.parent.mkdir(exist_ok=True)
     with file.open("a+", encoding="utf-8") as opened:
         free = True
@@ -79,7 +79,11 @@ def holding(file: Path) -> Iterator[tuple[bool, TextIO]]:
 
 
 def mend() -> None:
-    """Nothing where another DVC command holds the repository: what it writes is not whole yet."""
+    """Repair dvc.lock and .dvc/tmp/rwlock.
+
+    It changes nothing while another DVC command holds the repository, because that command may
+    still be writing these files.
+    """
     if not HELD.parent.parent.is_dir():
         return  # before `dvc init`
     fit_scm()

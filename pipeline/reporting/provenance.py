@@ -1,7 +1,7 @@
-"""Where a table or a figure comes from, told by the committed results and by nothing else.
+"""Say where a table or a figure comes from, by the committed results and by nothing else.
 
-So that a report is the same wherever and whenever it is made. MLflow's own run ids are another
-in each store, so a run is told by the name that it has in all of them.
+So a report is the same wherever and whenever it is made. MLflow gives a run another id in each
+store, so a run has the name here that it has in all of them.
 """
 
 from collections.abc import Iterable

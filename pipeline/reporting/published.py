@@ -1,8 +1,10 @@
 """The paper's figures in reports/published.yaml: which variant each is of, and its mark."""
 
+from collections.abc import Callable
+
 from pipeline.reporting.columns import DAGGER
 from pipeline.reporting.measured import ANN, Published, paper_pooling, plain
-from pipeline.settings.schema import Variant
+from pipeline.settings.schema import TableName, Variant
 
 DAGGER_NOTE = f"{DAGGER} copied from the paper's text and not yet checked against it."
 _PARTS = {"common": "common_fusion"}  # a part's name in published.yaml, where it differs
@@ -31,3 +33,10 @@ def find_sampling_figure(variant: Variant, published: Published) -> float | None
         if (row["method"].replace(" ", "_"), row["n"]) == (variant.sampling, variant.pool_sizes):
             return float(row["miou"])
     return None
+
+
+# The paper's tables of variants, each with the lookup of a row's figure.
+FIGURE_FINDERS: dict[TableName, Callable[[Variant, Published], float | None]] = {
+    "ablation": find_ablation_figure,
+    "sampling": find_sampling_figure,
+}

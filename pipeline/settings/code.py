@@ -25,7 +25,7 @@ IRRELEVANT = {
     "pipeline.settings": "reads and refuses values; a stage depends on the values themselves",
 }
 # For single stages. What a stage of RELEVANT measures or makes depends on these modules after all.
-TRAINED = "the code of a variant's context is in data/settings, so the weights depend on it"
+TRAINED = "the code of a variant's context is in data/inputs, so the weights depend on it"
 IRRELEVANT_TO = {
     "train": {
         "contexts": TRAINED,

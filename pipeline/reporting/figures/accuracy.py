@@ -1,6 +1,5 @@
 """mIoU against the paper's, the number of anchors, the cost, and by class."""
 
-from collections.abc import Callable
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -13,11 +12,11 @@ from matplotlib.ticker import MaxNLocator
 from ann import anchors
 from pipeline.reporting import measured
 from pipeline.reporting.figures import style
-from pipeline.reporting.published import find_ablation_figure, find_sampling_figure
+from pipeline.reporting.published import FIGURE_FINDERS, find_sampling_figure
 from pipeline.reporting.results import Results
 from pipeline.reporting.statistics import Interval, mean
 from pipeline.settings.records import NetworkCosts
-from pipeline.settings.schema import Params, TableName, Variant
+from pipeline.settings.schema import Params, TableName
 
 METHODS = {
     "random": style.GREY,
@@ -26,10 +25,6 @@ METHODS = {
     "pyramid random": style.RED,
     "pyramid max": style.ORANGE,
     "pyramid average": style.BLUE,
-}
-FIGURE_FINDERS: dict[TableName, Callable[[Variant, Any], float | None]] = {
-    "ablation": find_ablation_figure,
-    "sampling": find_sampling_figure,
 }
 MOST_CLASSES = 40  # in the figure; its data have all
 FAMILIES = {  # by what a block attends to

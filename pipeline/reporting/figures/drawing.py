@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from pipeline.reporting.figures import accuracy, costs, curves
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.provenance import Source
+from pipeline.reporting.published import FIGURE_FINDERS
 
 
 class Drawing(NamedTuple):
@@ -45,7 +46,7 @@ def draw_figures(inputs: Inputs, losses: pd.DataFrame | None) -> Iterator[Drawin
 
 def _draw_accuracy(inputs: Inputs) -> Iterator[Drawing]:
     settings, results, published = inputs.settings, inputs.results, inputs.published
-    for table in accuracy.FIGURE_FINDERS:
+    for table in FIGURE_FINDERS:
         frame = accuracy.rank_variants(settings, results, published, table)
         if len(frame):
             figure = accuracy.draw_order(frame)

@@ -11,16 +11,12 @@ from pipeline.reporting import provenance, verdicts
 from pipeline.reporting.columns import Column, Number, Table
 from pipeline.reporting.comparable import explain_comparability
 from pipeline.reporting.inputs import Inputs
-from pipeline.reporting.published import (
-    DAGGER_NOTE,
-    find_ablation_figure,
-    find_sampling_figure,
-)
+from pipeline.reporting.published import DAGGER_NOTE, FIGURE_FINDERS
 from pipeline.reporting.results import by_seed
 from pipeline.reporting.sections import Section, TableFile
 from pipeline.reporting.statistics import Interval, order
 from pipeline.reporting.tables import pairs, rows
-from pipeline.settings.schema import TableName
+from pipeline.settings.schema import TableName, Variant
 
 PAPER_TABLES: tuple[TableName, ...] = ("ablation", "sampling")
 DAGGERS = f"{DAGGER_NOTE} Published values: Cityscapes val, ResNet-101, single scale."
@@ -30,24 +26,25 @@ READING = (
 )
 
 
+def _compare(inputs: Inputs, name: TableName) -> tuple[list[Variant], pd.DataFrame]:
+    """Return a table's variants, and a row for each with the paper's figure."""
+    settings, published = inputs.settings, inputs.published
+    variants = [settings.variants[row] for row in settings.tables[name]]
+    figures = [FIGURE_FINDERS[name](v, published) for v in variants]
+    status = str(published[f"cityscapes_val_{name}"]["status"])
+    return variants, rows.compare_rows(inputs, name, figures, status)
+
+
 def build_ablation(inputs: Inputs) -> pd.DataFrame:
     """Return the paper's ablation: a row for each variant; mIoU in percent."""
-    settings, published = inputs.settings, inputs.published
-    variants = [settings.variants[name] for name in settings.tables["ablation"]]
-    figures = [find_ablation_figure(v, published) for v in variants]
-    status = str(published["cityscapes_val_ablation"]["status"])
-    frame = rows.compare_rows(inputs, "ablation", figures, status)
+    variants, frame = _compare(inputs, "ablation")
     frame.insert(1, "model", [rows.name_model(v) for v in variants])
     return frame
 
 
 def build_sampling(inputs: Inputs) -> pd.DataFrame:
     """Return the paper's table of sampling methods and numbers of anchors; mIoU in percent."""
-    settings, published = inputs.settings, inputs.published
-    variants = [settings.variants[name] for name in settings.tables["sampling"]]
-    figures = [find_sampling_figure(v, published) for v in variants]
-    status = str(published["cityscapes_val_sampling"]["status"])
-    frame = rows.compare_rows(inputs, "sampling", figures, status)
+    variants, frame = _compare(inputs, "sampling")
     pools = [v.pool_sizes or [] for v in variants]
     frame.insert(1, "sampling", [(v.sampling or "none").replace("_", " ") for v in variants])
     frame.insert(2, "pool_sizes", [" ".join(map(str, p)) for p in pools])
