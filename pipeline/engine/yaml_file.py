@@ -3,6 +3,8 @@
 That is ruamel.yaml, which reads YAML 1.2: 1e-5 is a number, and yes is a string.
 """
 
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from ruamel.yaml import YAML, events
 
 from pipeline.engine.errors import InputError, quote_name
 
+WIDTH = 100  # of a line that is written into a file
+NULL_TAG = "tag:yaml.org,2002:null"
 MAX_DEPTH = 64  # the parser recurses in C, and deeper files could overflow its stack
 
 
@@ -59,6 +63,57 @@ def write_yaml(path: Path, value: Any) -> None:
     yaml.representer.ignore_aliases = lambda _: True
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(value, file)
+
+
+def replace_values(text: str, values: Mapping[str, Any]) -> str:
+    """Return a YAML text with other values for keys of its top level.
+
+    Every other character stays, comments too.
+
+    Args:
+        text: The text, a mapping.
+        values: The new values by key; every key is in the text.
+    """
+    places = _find_entries(text)
+    for key in sorted(values, key=lambda name: places[name], reverse=True):
+        start, end = places[key]
+        text = text[:start] + _format_entry(key, values[key]) + text[end:]
+    return text
+
+
+def _format_entry(key: str, value: Any) -> str:
+    """Return `key: value`; a mapping of mappings gets a line for each of them."""
+    yaml = YAML()
+    yaml.default_flow_style = None if isinstance(value, dict | list) else False
+    yaml.width = WIDTH
+    yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar(NULL_TAG, "null"))
+    file = io.StringIO()
+    yaml.dump({key: value}, file)
+    return file.getvalue().rstrip("\n")
+
+
+def _find_entries(text: str) -> dict[str, tuple[int, int]]:
+    """Return where each entry of the top level begins and ends, without comments after it."""
+    places: dict[str, tuple[int, int]] = {}
+    key, depth, is_key = "", 0, True
+    for event in YAML(typ="rt").parse(text):
+        if isinstance(event, events.CollectionEndEvent):
+            depth -= 1
+        if depth == 1 and isinstance(event, events.NodeEvent):
+            if is_key:
+                key = str(getattr(event, "value", ""))
+                places[key] = (event.start_mark.index, event.end_mark.index)
+            is_key = not is_key
+        # The end of a block is where the next token begins, so what counts is its last content.
+        is_content = isinstance(event, events.ScalarEvent) or (
+            isinstance(event, events.CollectionEndEvent)
+            and event.start_mark.index < event.end_mark.index
+        )
+        if depth and key and is_content:
+            places[key] = (places[key][0], max(places[key][1], event.end_mark.index))
+        if isinstance(event, events.CollectionStartEvent):
+            depth += 1
+    return places
 
 
 def _refuse_aliases(text: str, path: Path) -> None:
