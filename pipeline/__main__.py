@@ -168,6 +168,17 @@ def ui(
 
 
 @command()
+def use(
+    profile: Annotated[str, typer.Argument(help="One of `profiles` in params.yaml.")],
+    more_seeds: Annotated[
+        bool, typer.Option("--more-seeds", help="Train the profile's `more_seeds` too.")
+    ] = False,
+) -> None:
+    """Choose the experiment that runs; what others measured stays."""
+    run("commands.use", profile, more_seeds)
+
+
+@command()
 def mend() -> None:
     """Repair what DVC left half-written when it was killed."""
     run("commands.mend")
@@ -259,6 +270,12 @@ def pictures() -> None:
 def report() -> None:
     """Make the page and the tables."""
     run("stages.report")
+
+
+@stage()
+def index() -> None:
+    """Make the page of all experiments."""
+    run("stages.index")
 
 
 @stage()

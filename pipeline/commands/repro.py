@@ -20,7 +20,7 @@ from pipeline.engine.files import read_json
 from pipeline.engine.mend import HELD, holding, mend
 from pipeline.engine.schedule import Schedule
 from pipeline.settings import params
-from pipeline.settings.paths import LOGS, METRICS, PAGE, PLAN, REPRO_LOCK, SUMMARY, UNSENT
+from pipeline.settings.paths import INDEX, LOGS, PLAN, REPRO_LOCK, UNSENT, ReportPaths
 from pipeline.settings.schema import Params
 
 ALONE = frozenset({"efficiency", "networks"})  # they measure time
@@ -36,7 +36,7 @@ def main(jobs: int | None = None) -> None:
         name_holder()
         mend()
         reproduce(settings, jobs)
-    print_results()
+    print_results(settings)
 
 
 @contextmanager
@@ -134,7 +134,7 @@ def print_plan(settings: Params, stages: Stages) -> None:
     """Say what is about to run and what it costs, before it starts."""
     stale = sum(not stages.is_current(n) for n in stages.upstream if n.startswith("train@"))
     if stale:
-        total = len(settings.variants) * len(settings.seeds)
+        total = len(settings.rows) * len(settings.seeds)
         print(PLAN.read_text(encoding="utf-8").partition("\n## ")[0])
         print(f"{stale} of {total} runs are to be trained; more in {PLAN}", flush=True)
 
@@ -148,10 +148,11 @@ def run_again(stages: Stages, name: str) -> None:
         stages.write()
 
 
-def print_results() -> None:
+def print_results(settings: Params) -> None:
     """Print the verdicts and where to look."""
-    if METRICS.exists():
-        metrics = read_json(METRICS)
+    own = ReportPaths(settings.profile)
+    if own.metrics.exists():
+        metrics = read_json(own.metrics)
         for table, counts in metrics.items():
             verdicts = [
                 f"{n} {word.replace('_', ' ')}"
@@ -160,4 +161,7 @@ def print_results() -> None:
             ]
             if table != "miou" and verdicts:
                 print(f"{table}: {', '.join(verdicts)}")
-    print(f"Everything is up to date; the report is {PAGE}, in short {SUMMARY}; runs: `make ui`")
+    print(
+        f"Everything is up to date; the report is {own.page}, in short {own.summary}; all "
+        f"experiments: {INDEX}; runs: `make ui`"
+    )

@@ -35,10 +35,11 @@ from pathlib import Path
 from pipeline.engine import errors, provenance, yaml_file
 from pipeline.engine.files import flatten
 from pipeline.settings import params, paths, records
-from pipeline.settings.paths import CURVES, RESULTS, RunPaths
+from pipeline.settings.paths import ReportPaths, RunPaths
 from pipeline.settings.records import RunLine, RunRecord
 
 PROFILE = "embedded"
+REPORTS = ReportPaths(PROFILE)
 REFERENCE = "ann"
 EARLY = 20  # iterations whose losses NEAR applies to
 NEAR, FAR = 0.015, 0.15
@@ -58,7 +59,7 @@ def read_committed(variant: str, seed: int | None) -> tuple[RunRecord, Curve]:
     Raises:
         InputError: The last commit has no such run.
     """
-    lines = records.read_lines(_read_committed_file(RESULTS), RESULTS)
+    lines = records.read_lines(_read_committed_file(REPORTS.results), REPORTS.results)
     runs = [r for r in lines if isinstance(r, RunLine) and r.record.profile == PROFILE]
     for run in runs:
         if run.variant == variant and seed in (None, run.seed):
@@ -66,7 +67,7 @@ def read_committed(variant: str, seed: int | None) -> tuple[RunRecord, Curve]:
     available = ", ".join(f"{run.variant} {run.seed}" for run in runs) or "none"
     name = variant if seed is None else f"{variant} {seed}"
     raise errors.InputError(
-        f"the last commit's {RESULTS} has no run {name} of the {PROFILE} profile; it has "
+        f"the last commit's {REPORTS.results} has no run {name} of the {PROFILE} profile; it has "
         f"{available}"
     )
 
@@ -83,7 +84,7 @@ def _read_committed_file(file: Path) -> str:
 
 
 def _read_committed_curve(variant: str, seed: int) -> Curve:
-    rows = csv.DictReader(io.StringIO(_read_committed_file(CURVES)))
+    rows = csv.DictReader(io.StringIO(_read_committed_file(REPORTS.curves)))
     own = [row for row in rows if (row["variant"], row["seed"]) == (variant, str(seed))]
     return {int(row["iteration"]): float(row["loss"]) for row in own}
 
@@ -96,7 +97,14 @@ def retrain(variant: str, seed: int) -> tuple[RunRecord, Curve]:
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, folder / source)
         settings = yaml_file.read_yaml(paths.PARAMS_FILE)
-        settings |= {"profile": PROFILE, "dataset_dir": str(paths.EMBEDDED), "checkpoints": {}}
+        settings |= {
+            "profile": PROFILE,
+            "dataset_dir": str(paths.EMBEDDED),
+            "data": settings["data"] | {paths.EMBEDDED.name: str(paths.EMBEDDED)},
+            "rows": [variant],
+            "seeds": [seed],
+            "checkpoints": {},
+        }
         yaml_file.write_yaml(folder / paths.PARAMS_FILE, settings)
         environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
         for stage in STAGES:

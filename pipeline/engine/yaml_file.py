@@ -89,7 +89,7 @@ def _format_entry(key: str, value: Any) -> str:
     yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar(NULL_TAG, "null"))
     file = io.StringIO()
     yaml.dump({key: value}, file)
-    return file.getvalue().rstrip("\n")
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
 def _find_entries(text: str) -> dict[str, tuple[int, int]]:

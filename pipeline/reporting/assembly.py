@@ -14,13 +14,13 @@ from pipeline.reporting.tables import (
     beyond,
     blocks,
     classes,
-    comparisons,
     deviations,
     imported,
     networks,
     paper,
     runs,
 )
+from pipeline.settings.paths import ReportPaths
 
 UNMEASURED_COSTS = (
     "Not measured. `dvc repro efficiency networks` measures it, and `dvc repro -s report` then "
@@ -30,8 +30,9 @@ UNMEASURED_COSTS = (
 
 def build_report(inputs: Inputs) -> list[Section]:
     """Return all sections, with the figures and pictures that there are."""
-    current = figures.are_current()
-    return [figures.add_figures(section, current) for section in _build_sections(inputs)]
+    paths = ReportPaths(inputs.settings.profile)
+    current = figures.are_current(paths)
+    return [figures.add_figures(section, current, paths) for section in _build_sections(inputs)]
 
 
 def _build_sections(inputs: Inputs) -> Iterator[Section]:
@@ -46,7 +47,6 @@ def _build_sections(inputs: Inputs) -> Iterator[Section]:
         yield runs.build_failures(inputs.failures)
     if settings.checkpoints:
         yield imported.build_section(inputs)
-    yield from comparisons.build_sections(inputs)
     yield classes.build_section(inputs)
     if "beyond" in settings.tables:
         yield beyond.build_section(inputs)

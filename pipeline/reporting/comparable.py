@@ -14,6 +14,23 @@ OTHER_NOTE = (
 )
 
 
+DRAWN_EVIDENCE = (
+    "A small network on drawn scenes, which were made so that context decides: evidence that the "
+    "code does what the paper says, and none for the paper's claims on photographs."
+)
+OTHER_EVIDENCE = (
+    "Photographs, but another dataset or backbone than the paper's: evidence for the order of the "
+    "rows, not for the paper's numbers."
+)
+PAPER_EVIDENCE = "The paper's dataset and backbone: evidence for its order and its numbers."
+
+
+def explain_evidence(settings: Params) -> str:
+    """Return what the active profile's results are evidence for, in one sentence."""
+    known = {DRAWN_NOTE: DRAWN_EVIDENCE, OTHER_NOTE: OTHER_EVIDENCE}
+    return known.get(explain_comparability(settings), PAPER_EVIDENCE)
+
+
 def explain_comparability(settings: Params) -> str:
     """Return the warning for these settings; empty if the numbers are comparable."""
     if settings.embedded:

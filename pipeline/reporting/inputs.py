@@ -1,23 +1,33 @@
-"""All that the report and the figures are made from, read once."""
+"""All that the reports and the figures are made from, read once."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
 
+from pipeline.engine.errors import InputError
 from pipeline.reporting.measured import Published
-from pipeline.reporting.results import Results, read, read_failed, read_imported
+from pipeline.reporting.results import Results, group_runs, list_checkpoints, list_failures
 from pipeline.settings import records
-from pipeline.settings.paths import EFFICIENCY, NETWORKS, PUBLISHED, RESULTS
-from pipeline.settings.records import BlockCosts, CheckpointLine, FailureLine, NetworkCosts
+from pipeline.settings.paths import EFFICIENCY, PUBLISHED, RESULTS, ReportPaths
+from pipeline.settings.records import (
+    BlockCosts,
+    CheckpointLine,
+    FailureLine,
+    Line,
+    NetworkCosts,
+    RunLine,
+)
 from pipeline.settings.schema import Params
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What params.yaml and the other stages' files in reports/ say.
+    """What params.yaml and the files in reports/ say of one experiment.
 
     Attributes:
-        settings: params.yaml.
+        experiment: Its name, that of its file in reports/results.
+        settings: params.yaml with the experiment's profile as the active one, and its tables alone.
         results: The trained runs by variant.
         imported: The scores and records of the imported checkpoints by name.
         failures: The runs without a score.
@@ -26,6 +36,7 @@ class Inputs:
         networks: What networks cost; None if that was not measured.
     """
 
+    experiment: str
     settings: Params
     results: Results
     imported: dict[str, CheckpointLine]
@@ -35,16 +46,83 @@ class Inputs:
     networks: NetworkCosts | None
 
 
+@dataclass(frozen=True)
+class Overview:
+    """What params.yaml and the files in reports/ say of all experiments.
+
+    Attributes:
+        settings: params.yaml.
+        published: published.yaml.
+        blocks: What blocks cost, one file for each machine.
+        experiments: Those with results, the active profile's first.
+    """
+
+    settings: Params
+    published: Published
+    blocks: list[BlockCosts]
+    experiments: list[Inputs]
+
+
 def read_inputs(settings: Params) -> Inputs:
-    """Read the files in reports/; what is not there yet is empty."""
-    variants = list(settings.variants)
-    collected = RESULTS.exists()
+    """Read what there is of the active profile; what is not there yet is empty."""
+    file = ReportPaths(settings.profile).results
+    return _collect(settings, settings.profile, _read_lines(file) if file.exists() else [])
+
+
+def read_overview(settings: Params) -> Overview:
+    """Read all experiments.
+
+    Raises:
+        InputError: A file holds the runs of several profiles, or of one that params.yaml does not
+            have.
+    """
+    experiments = []
+    for file in sorted(RESULTS.glob("*.jsonl"), key=lambda f: (f.stem != settings.profile, f.stem)):
+        lines = _read_lines(file)
+        if lines:
+            view = settings.view(_find_profile(file, lines, settings))
+            experiments.append(_collect(view, file.stem, lines))
+    return Overview(settings, _read_published(), _read_blocks(), experiments)
+
+
+def _collect(settings: Params, name: str, lines: list[Line]) -> Inputs:
+    networks = ReportPaths(name).networks
     return Inputs(
-        settings=settings,
-        results=read(RESULTS, variants) if collected else {name: [] for name in variants},
-        imported=read_imported(RESULTS) if collected else {},
-        failures=read_failed(RESULTS) if collected else [],
-        published=yaml.safe_load(PUBLISHED.read_text(encoding="utf-8")),
-        blocks=[records.read(BlockCosts, file) for file in sorted(EFFICIENCY.glob("*.json"))],
-        networks=records.read(NetworkCosts, NETWORKS) if NETWORKS.exists() else None,
+        experiment=name,
+        settings=settings.model_copy(update={"tables": settings.shown_tables}),
+        results=group_runs(lines, settings.variants),
+        imported=list_checkpoints(lines),
+        failures=list_failures(lines),
+        published=_read_published(),
+        blocks=_read_blocks(),
+        networks=records.read(NetworkCosts, networks) if networks.exists() else None,
     )
+
+
+def _read_lines(file: Path) -> list[Line]:
+    return records.read_lines(file.read_text(encoding="utf-8"), file)
+
+
+def _find_profile(file: Path, lines: list[Line], settings: Params) -> str:
+    """Return the profile that the lines are of; failures have the name of the file."""
+    scored = [line for line in lines if isinstance(line, RunLine | CheckpointLine)]
+    profiles = sorted({line.record.profile for line in scored} or {file.stem})
+    if len(profiles) > 1:
+        raise InputError(
+            f"{file} has runs of the profiles {', '.join(profiles)}; allowed is one profile a file"
+        )
+    if profiles[0] not in settings.profiles:
+        raise InputError(
+            f"{file} is of the profile {profiles[0]!r}, which params.yaml does not have; delete "
+            f"the file, or add the profile"
+        )
+    return profiles[0]
+
+
+def _read_published() -> Published:
+    published: Published = yaml.safe_load(PUBLISHED.read_text(encoding="utf-8"))
+    return published
+
+
+def _read_blocks() -> list[BlockCosts]:
+    return [records.read(BlockCosts, file) for file in sorted(EFFICIENCY.glob("*.json"))]

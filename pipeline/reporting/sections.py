@@ -1,10 +1,15 @@
 """The parts of the report, before they become HTML or Markdown."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from pipeline.engine.files import whole_folder, write_json
 from pipeline.reporting.columns import Table
-from pipeline.reporting.provenance import Origin
+from pipeline.reporting.provenance import Origin, line
+from pipeline.reporting.rendering import write_files
+from pipeline.settings.paths import ORIGINS
 
 
 @dataclass(frozen=True)
@@ -12,7 +17,7 @@ class Figure:
     """A picture in the report.
 
     Attributes:
-        file: Its path below reports/.
+        file: Its path below the page's folder.
         alternative: The text for a reader who does not see it.
         caption: The plain text below it.
         drawn: Whether it is a figure, with a CSV and a PDF file beside it.
@@ -41,7 +46,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class TableFile:
-    """A table in reports/tables.
+    """A table in a folder of tables.
 
     Attributes:
         name: Its files' name without a suffix.
@@ -64,15 +69,15 @@ class Section:
         name: Its anchor, the same in every report.
         title: Its heading; there is none if empty.
         level: The heading's level.
-        intro: Markdown above the table; links start from reports/.
+        intro: Markdown above the table; links start from the page's folder.
         table: The table on the page.
-        notes: Markdown below the table; links start from reports/.
+        notes: Markdown below the table; links start from the page's folder.
         figures: Pictures below each other.
         strips: Pictures side by side.
         origin: Where the numbers come from.
         headline: What the top of the page says about it.
         metrics: What metrics.json says about it.
-        files: The tables to write into reports/tables.
+        files: The tables to write as files.
     """
 
     name: str
@@ -87,3 +92,12 @@ class Section:
     headline: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
     files: tuple[TableFile, ...] = ()
+
+
+def write_tables(sections: Iterable[Section], folder: Path) -> None:
+    """Write the sections' tables into the folder, with a file on where their numbers come from."""
+    sections = list(sections)
+    with whole_folder(folder) as partial:
+        for file in (file for section in sections for file in section.files):
+            write_files(file.table, partial / file.name, file.notes, line(file.origin, runs=True))
+        write_json(partial / ORIGINS, {s.name: s.origin for s in sections if s.origin})

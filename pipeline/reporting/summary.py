@@ -1,6 +1,8 @@
 """The report on one or two screens: reports/README.md."""
 
+import os.path
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,34 +15,9 @@ from pipeline.reporting.rendering import to_markdown
 from pipeline.reporting.sections import Section
 from pipeline.reporting.tables import paper
 from pipeline.reporting.verdicts import JUDGED, NOT_MEASURED
-from pipeline.settings.paths import (
-    CURVES,
-    EFFICIENCY,
-    FIGURES,
-    METRICS,
-    NETWORKS,
-    PAGE,
-    PICTURES,
-    PLAN,
-    PUBLISHED,
-    REPORTS,
-    RESULTS,
-    TABLES,
-)
+from pipeline.settings.paths import EFFICIENCY, INDEX, PLAN, PUBLISHED, ReportPaths
+from pipeline.settings.schema import Params
 
-FILES = {
-    PAGE: "everything on one page, for a browser, offline",
-    FIGURES: "the figures as SVG and PDF, with their data as CSV",
-    PICTURES: "predictions and attention maps",
-    RESULTS: "each run with its scores, settings, libraries and machine",
-    CURVES: "the losses",
-    PUBLISHED: "the figures of the paper and of others, with their sources",
-    EFFICIENCY: "what blocks cost, a file for each machine",
-    NETWORKS: "what networks cost",
-    PLAN: "what the experiment costs, predicted",
-    METRICS: "the scores and the counts of verdicts, for `dvc metrics`",
-}
-WRITTEN = (PAGE, METRICS, PLAN)  # always, and maybe after the summary
 PAIRS = (Column("what"), Column("value"))
 CLAIMS = (Column("table"), Number("claims"), *(Number(w) for w in (*JUDGED, NOT_MEASURED)))
 
@@ -51,9 +28,10 @@ def render_summary(inputs: Inputs, sections: list[Section]) -> str:
 
 
 def _list_parts(inputs: Inputs, sections: list[Section]) -> Iterator[str]:
+    page = ReportPaths(inputs.settings.profile).page.name
     yield f"# Results of the profile `{inputs.settings.profile}`"
     yield explain_comparability(inputs.settings)
-    yield f"This is the summary. [{PAGE.name}]({PAGE.name}) has everything on one page."
+    yield f"This is the summary. [{page}]({page}) has everything on one page."
     yield "## What was run"
     yield to_markdown(_describe_runs(inputs))
     yield "## Are the paper's claims reproduced?"
@@ -69,7 +47,7 @@ def _list_parts(inputs: Inputs, sections: list[Section]) -> Iterator[str]:
             yield to_markdown(paper.shorten_table(section.table))
     yield f"mIoU in percent, its standard deviation (sd) over n seeds. {paper.DAGGERS}"
     yield "## Where the rest is"
-    yield "\n".join(_list_links(sections))
+    yield "\n".join(_list_links(inputs.settings, sections))
 
 
 def _describe_runs(inputs: Inputs) -> Table:
@@ -77,13 +55,13 @@ def _describe_runs(inputs: Inputs) -> Table:
     runs = [run for own in inputs.results.values() for run in own]
     origin = provenance.origin(run.record for run in runs)
     seeds = ", ".join(map(str, settings.seeds))
-    total = len(settings.variants) * len(settings.seeds)
+    total = len(settings.rows) * len(settings.seeds)
     failed = f", {len(inputs.failures)} failed" if inputs.failures else ""
     rows = {
         "profile": f"`{settings.profile}`",
         "data": _join([settings.data_title, *(f"digest {d[:12]}" for d in origin["data"])]),
         "runs": (
-            f"{len(runs)} of {total} are measured{failed}: {len(settings.variants)} variants with "
+            f"{len(runs)} of {total} are measured{failed}: {len(settings.rows)} variants with "
             f"seeds {seeds}"
         ),
         "commit": _join(c[:10] for c in origin["commits"]) + _describe_changes(origin["dirty"]),
@@ -113,15 +91,35 @@ def _count_claims(sections: list[Section]) -> Table:
     return Table(pd.DataFrame(rows, columns=[c.key for c in CLAIMS]), CLAIMS)
 
 
-def _list_links(sections: list[Section]) -> Iterator[str]:
+def _describe_files(settings: Params) -> dict[Path, str]:
+    own = ReportPaths(settings.profile)
+    return {
+        own.page: "everything on one page, for a browser, offline",
+        own.figures: "the figures as SVG and PDF, with their data as CSV",
+        own.pictures: "predictions and attention maps",
+        own.results: "each run with its scores, settings, libraries and machine",
+        own.curves: "the losses",
+        PUBLISHED: "the figures of the paper and of others, with their sources",
+        EFFICIENCY: "what blocks cost, a file for each machine",
+        own.networks: "what networks cost",
+        PLAN: "what the experiment costs, predicted",
+        own.metrics: "the scores and the counts of verdicts, for `dvc metrics`",
+        INDEX: "all experiments, and the comparison tables",
+    }
+
+
+def _list_links(settings: Params, sections: list[Section]) -> Iterator[str]:
     """Yield a line for each table's file and for all else in reports/ that there is."""
+    own = ReportPaths(settings.profile)
     for section in sections:
         if section.name == "failed":
-            yield f"- [Failed runs]({PAGE.name}#failed): the runs without a score, and why"
+            yield f"- [Failed runs]({own.page.name}#failed): the runs without a score, and why"
     files = [file.name for section in sections for file in section.files]
-    links = ", ".join(f"[{name}]({TABLES.name}/{name}.md)" for name in files)
-    yield f"- [{TABLES.name}/]({TABLES.name}/): all tables as Markdown, CSV and LaTeX: {links}"
-    for path, words in FILES.items():
-        if path in WRITTEN or path.exists():
-            name = path.relative_to(REPORTS).as_posix() + "/" * path.is_dir()
-            yield f"- [{name}]({name}): {words}"
+    links = ", ".join(f"[{name}]({own.tables.name}/{name}.md)" for name in files)
+    name = own.tables.name
+    yield f"- [{name}/]({name}/): all tables as Markdown, CSV and LaTeX: {links}"
+    written = (own.page, own.metrics, PLAN, INDEX)  # always, and maybe after the summary
+    for path, words in _describe_files(settings).items():
+        if path in written or path.exists():
+            name = Path(os.path.relpath(path, own.folder)).as_posix() + "/" * path.is_dir()
+            yield f"- [{name.removeprefix('../')}]({name}): {words}"

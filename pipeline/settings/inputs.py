@@ -17,7 +17,8 @@ from pipeline.settings.schema import Params
 
 def values(settings: Params) -> dict[str, Any]:
     """Return the values of params.yaml that shape each stage which has no matrix."""
-    everything = settings.model_dump(mode="json")
+    # Where other datasets are on this machine changes no number.
+    everything = settings.model_dump(mode="json", exclude={"data"})
     active, measured = settings.active, settings.networks.profile
     profiles = {name: everything["profiles"][name] for name in sorted({settings.profile, measured})}
     return {
@@ -37,7 +38,7 @@ def values(settings: Params) -> dict[str, Any]:
         "networks": {
             "networks": everything["networks"],
             "profile": settings.profile,
-            "variants": everything["variants"],
+            "variants": {name: everything["variants"][name] for name in settings.rows},
             "profiles": {
                 k: {"network": p["network"], "train": p["train"]} for k, p in profiles.items()
             },
@@ -46,10 +47,11 @@ def values(settings: Params) -> dict[str, Any]:
         "pictures": {
             "profile": settings.profile,
             "seed": settings.seeds[0],
-            "variants": everything["variants"],
+            "variants": {name: everything["variants"][name] for name in settings.rows},
             "evaluate": active.evaluate.model_dump(mode="json"),
         },
         "report": everything,
+        "index": everything,
         "track": settings.profile,
     }
 
@@ -92,7 +94,7 @@ def files(settings: Params) -> dict[Path, dict[str, Any]]:
         content[Path(f"{stage}.json")] = {"values": own, "code": code.digests(stage)}
     for stage in ("train", "evaluate"):
         digests = code.digests(stage)
-        for variant in settings.variants:
+        for variant in settings.rows:
             content[Path(stage, f"{variant}.json")] = of_run(settings, stage, variant, digests)
     for name in settings.checkpoints:
         content[Path("imported", f"{name}.json")] = of_checkpoint(settings, name)

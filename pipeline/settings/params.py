@@ -18,6 +18,15 @@ def load(path: Path = PARAMS_FILE) -> Params:
     Raises:
         InputError: The file cannot be read, or a value in it is wrong.
     """
+    return check(read(path), path)
+
+
+def read(path: Path = PARAMS_FILE) -> dict[str, Any]:
+    """Return what params.yaml holds, unchecked.
+
+    Raises:
+        InputError: The file cannot be read, or holds no mapping.
+    """
     try:
         values = yaml_file.read_yaml(path)
     except FileNotFoundError:
@@ -30,10 +39,24 @@ def load(path: Path = PARAMS_FILE) -> Params:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
         raise InputError(f"{path} is not valid YAML{line}") from None
-    return check(values, path)
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds {type(values).__name__}; allowed is a mapping of settings")
+    return values
 
 
-def check(values: Any, path: Path = PARAMS_FILE) -> Params:
+def validate(values: dict[str, Any], path: Path = PARAMS_FILE) -> Params:
+    """Return the settings, with their types and ranges checked but not the rules between them.
+
+    Raises:
+        InputError: A value is wrong; the message names the first such key.
+    """
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{path}: {describe_invalid(error)}") from None
+
+
+def check(values: dict[str, Any], path: Path = PARAMS_FILE) -> Params:
     """Return the settings of a file.
 
     Args:
@@ -43,21 +66,16 @@ def check(values: Any, path: Path = PARAMS_FILE) -> Params:
     Raises:
         InputError: A value is wrong; the message names the first such key.
     """
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds {type(values).__name__}; allowed is a mapping of settings")
-    try:
-        params = Params.model_validate(values)
-    except ValidationError as error:
-        raise InputError(f"{path}: {describe_invalid(error)}") from None
-    for problem in list_problems(params):
+    settings = validate(values, path)
+    for problem in list_problems(settings):
         raise InputError(f"{path}: {problem}")
-    return params
+    return settings
 
 
 def require_run(params: Params, variant: str, seed: int) -> None:
     """Raise an InputError for a variant or a seed that params.yaml does not list."""
-    if variant not in params.variants:
-        raise InputError(f"variant is {variant!r}; allowed are {', '.join(params.variants)}")
+    if variant not in params.rows:
+        raise InputError(f"variant is {variant!r}; allowed are {', '.join(params.rows)}")
     if seed not in params.seeds:
         raise InputError(f"seed is {seed}; allowed are {', '.join(map(str, params.seeds))}")
 

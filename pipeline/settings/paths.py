@@ -10,9 +10,11 @@ EMBEDDED = Path("data/embedded")  # the scenes that the scene stage draws
 PREPARED = Path("data/prepared")
 INPUTS = Path("data/inputs")  # each stage's values of params.yaml and its code
 MANIFEST = "manifest.json"  # of prepared data
-FIGURE_INPUTS = "drawn-from.json"  # in FIGURES: the digests of the files that they are drawn from
-ORIGINS = "provenance.json"  # in TABLES: the origin of each table's numbers
-PICTURE_LIST = "pictures.json"  # in PICTURES: the content of each
+FIGURE_INPUTS = (
+    "drawn-from.json"  # in the figures' folder: the digests of the files that they are drawn from
+)
+ORIGINS = "provenance.json"  # in a folder of tables: the origin of each table's numbers
+PICTURE_LIST = "pictures.json"  # in the pictures' folder: the content of each
 RESUME = Path(".resume")  # the states of interrupted trainings
 LOGS = Path("logs")
 REPRO_LOCK = Path(".dvc/tmp/repro.lock")  # held by the `repro` that runs here
@@ -21,18 +23,66 @@ MLFLOW_LOCK = Path(".mlflow.lock")  # held while MLflow's store is made or searc
 UNSENT = Path(".mlflow.unsent")  # exists while something could not be sent to MLflow
 
 REPORTS = Path("reports")
-CURVES = REPORTS / "curves.csv"
 EFFICIENCY = REPORTS / "efficiency"  # a file for each machine
-FIGURES = REPORTS / "figures"
-METRICS = REPORTS / "metrics.json"
-NETWORKS = REPORTS / "networks.json"
-PAGE = REPORTS / "index.html"
-PICTURES = REPORTS / "pictures"
+INDEX = REPORTS / "index.html"
+INDEX_SUMMARY = REPORTS / "README.md"
+INDEX_TABLES = REPORTS / "tables"
 PLAN = REPORTS / "plan.md"
 PUBLISHED = REPORTS / "published.yaml"
-RESULTS = REPORTS / "results.jsonl"
-SUMMARY = REPORTS / "README.md"
-TABLES = REPORTS / "tables"
+RESULTS = REPORTS / "results"  # a file for each experiment
+# What stands in reports/ beside the folders of the profiles.
+SHARED = ("efficiency", "results", "tables")
+
+
+def locate_results(experiment: str) -> Path:
+    """Return the results of an experiment: a profile, or results that were merged."""
+    return RESULTS / f"{experiment}.jsonl"
+
+
+class ReportPaths(NamedTuple):
+    """The files of a profile in reports/."""
+
+    profile: str
+
+    @property
+    def folder(self) -> Path:
+        return REPORTS / self.profile
+
+    @property
+    def results(self) -> Path:
+        return locate_results(self.profile)
+
+    @property
+    def curves(self) -> Path:
+        return self.folder / "curves.csv"
+
+    @property
+    def figures(self) -> Path:
+        return self.folder / "figures"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.json"
+
+    @property
+    def networks(self) -> Path:
+        return self.folder / "networks.json"
+
+    @property
+    def page(self) -> Path:
+        return self.folder / "index.html"
+
+    @property
+    def pictures(self) -> Path:
+        return self.folder / "pictures"
+
+    @property
+    def summary(self) -> Path:
+        return self.folder / "README.md"
+
+    @property
+    def tables(self) -> Path:
+        return self.folder / "tables"
 
 
 def locate_prepared(profile: str) -> Path:

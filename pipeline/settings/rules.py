@@ -1,7 +1,11 @@
 """Check the values of params.yaml that are valid alone but not together."""
 
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
 import contexts
 from pipeline.engine.errors import shorten
+from pipeline.settings.paths import EMBEDDED, SHARED
 from pipeline.settings.schema import (
     PAPER_CONTEXTS,
     Efficiency,
@@ -26,10 +30,12 @@ def list_problems(params: Params) -> list[str]:
             for row in rows
             if row not in params.variants
         ]
-    if len(set(params.seeds)) < len(params.seeds):
-        problems.append(f"seeds is {shorten(params.seeds)}; allowed is each seed once")
+    problems += _check_once("seeds", params.seeds)
+    problems += _check_rows("rows", params.rows, params)
     for name, profile in params.profiles.items():
+        problems += _check_presets(name, profile, params)
         problems += _check_profile(f"profiles.{name}", profile)
+    problems += _check_data(params)
     problems += _check_efficiency(params.efficiency)
     if params.networks.profile not in params.profiles:
         problems.append(
@@ -37,6 +43,56 @@ def list_problems(params: Params) -> list[str]:
             f"{', '.join(params.profiles)}"
         )
     return problems
+
+
+def _check_once(key: str, values: Sequence[object]) -> Iterator[str]:
+    if len(set(values)) < len(values):
+        yield f"{key} is {shorten(list(values))}; allowed is each once"
+
+
+def _check_rows(key: str, rows: Sequence[str], params: Params) -> Iterator[str]:
+    for row in rows:
+        if row not in params.variants:
+            yield f"{key} lists {row!r}; allowed are {', '.join(params.variants)}"
+    yield from _check_once(key, rows)
+
+
+def _check_data(params: Params) -> Iterator[str]:
+    """Check that dataset_dir is the folder of the active profile's data."""
+    if params.data.get(EMBEDDED.name, str(EMBEDDED)) != str(EMBEDDED):
+        yield (
+            f"data.{EMBEDDED.name} is {params.data[EMBEDDED.name]!r}; allowed is {EMBEDDED}, "
+            f"where the scene stage draws it"
+        )
+    name = params.active.data
+    folder, use = params.data.get(name), f"`python -m pipeline use {params.profile}`"
+    here = Path(params.dataset_dir)
+    if folder and Path(folder) != here:
+        yield (
+            f"dataset_dir is {params.dataset_dir!r}, but data.{name} is {folder!r}; run {use} to "
+            f"set it"
+        )
+    for other, place in params.data.items():
+        if not folder and place and Path(place) == here:
+            yield (
+                f"dataset_dir is {params.dataset_dir!r}, the folder of data.{other}; set "
+                f"data.{name} to the folder of the profile {params.profile}, and run {use}"
+            )
+
+
+def _check_presets(name: str, profile: Profile, params: Params) -> Iterator[str]:
+    """Check what `use` writes for a profile."""
+    key = f"profiles.{name}"
+    if name in SHARED:
+        yield f"{key} has the name of a file of reports/; allowed is any but {', '.join(SHARED)}"
+    if profile.data not in params.data:
+        yield f"{key}.data is {profile.data!r}; allowed are {', '.join(params.data)}"
+    for table in profile.tables:
+        if table not in params.tables:
+            yield f"{key}.tables lists {table!r}; allowed are {', '.join(params.tables)}"
+    yield from _check_once(f"{key}.tables", profile.tables)
+    yield from _check_rows(f"{key}.rows", profile.rows or [], params)
+    yield from _check_once(f"{key}.seeds and more_seeds", [*profile.seeds, *profile.more_seeds])
 
 
 def _check_variant(key: str, variant: Variant, network: NetworkSettings) -> list[str]:

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pipeline.settings import records
 from pipeline.settings.inputs import of_run
 from pipeline.settings.paths import RunPaths
-from pipeline.settings.records import Failure, Stage
+from pipeline.settings.records import Failure, RunRecord, Stage
 from pipeline.settings.schema import Params
 
 
 def list_runs(settings: Params) -> Iterator[RunPaths]:
     """Yield the active profile's runs, in the order of params.yaml."""
-    for variant in settings.variants:
+    for variant in settings.rows:
         for seed in settings.seeds:
             yield RunPaths(settings.profile, variant, seed)
 
@@ -19,6 +19,19 @@ def list_runs(settings: Params) -> Iterator[RunPaths]:
 def list_finished(settings: Params) -> Iterator[RunPaths]:
     """Yield the runs that are trained and scored."""
     return (paths for paths in list_runs(settings) if paths.is_finished)
+
+
+def has_current_settings(settings: Params, record: RunRecord) -> bool:
+    """Tell whether params.yaml still has the settings of a run of the active profile.
+
+    The record has the precision that was used; params.yaml may leave it to the machine.
+    """
+    config, train = record.config, settings.active.train
+    return (
+        record.variant in settings.variants
+        and config.network == settings.resolve_network(record.variant)
+        and config.train.model_copy(update={"precision": train.precision}) == train
+    )
 
 
 def write_failure(

@@ -15,6 +15,7 @@ PAPER_CONTEXTS = ("none", "nb", "apnb")  # the contexts that are in `ann`
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Seeds = Annotated[list[Seed], Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Scale = Annotated[float, Field(ge=0.01, le=100)]
@@ -219,9 +220,23 @@ class Prepare(Strict):
 
 
 class Profile(Strict):
-    """A dataset, and how networks are built, trained and scored on it."""
+    """An experiment: its data, its rows, and how networks are built, trained and scored.
 
+    Attributes:
+        data: A key of Params.data, which has the folder.
+        dataset: The data's layout and classes.
+        tables: The tables of its page.
+        rows: The variants to train; None for all in these tables.
+        seeds: The seeds of each row.
+        more_seeds: More seeds, for whoever asks for them.
+    """
+
+    data: Name
     dataset: DatasetName
+    tables: Annotated[list[TableName], Field(min_length=1)]
+    rows: Annotated[list[Name], Field(min_length=1)] | None
+    seeds: Seeds
+    more_seeds: list[Seed]
     prepare: Prepare
     network: Network
     train: Train
@@ -306,11 +321,21 @@ class Plan(Strict):
 
 
 class Params(Strict):
-    """All of params.yaml."""
+    """All of params.yaml.
+
+    Attributes:
+        profile: The active profile.
+        dataset_dir: The folder of its data.
+        seeds: The seeds that are trained.
+        rows: The variants that are trained.
+        data: The folders of the datasets on this machine; None for one that is not here.
+    """
 
     profile: Name
     dataset_dir: str
-    seeds: Annotated[list[Seed], Field(min_length=1)]
+    seeds: Seeds
+    rows: Annotated[list[Name], Field(min_length=1)]
+    data: dict[Name, str | None]
     variants: Annotated[dict[Name, Variant], Field(min_length=1)]
     tables: dict[TableName, Annotated[list[Name], Field(min_length=1)]]
     checkpoints: dict[Name, Checkpoint]
@@ -334,6 +359,33 @@ class Params(Strict):
     def embedded(self) -> bool:
         """Whether the data are the scenes that the scene stage draws."""
         return Path(self.dataset_dir) == EMBEDDED
+
+    @property
+    def shown_tables(self) -> dict[TableName, list[str]]:
+        """The tables of the active profile's page, with all their rows."""
+        return {t: rows for t, rows in self.tables.items() if t in self.active.tables}
+
+    def list_rows(self, profile: str) -> list[str]:
+        """Return the variants that a profile trains, in the order of `variants`."""
+        own = self.profiles[profile]
+        rows = own.rows or [row for table in own.tables for row in self.tables.get(table, [])]
+        return [name for name in self.variants if name in rows]
+
+    def view(self, profile: str) -> "Params":
+        """Return these settings with another profile as the active one.
+
+        Its dataset_dir is empty if its data are not here.
+        """
+        if profile == self.profile:
+            return self
+        own = self.profiles[profile]
+        active = {
+            "profile": profile,
+            "dataset_dir": self.data.get(own.data) or "",
+            "seeds": own.seeds,
+            "rows": self.list_rows(profile),
+        }
+        return self.model_copy(update=active)
 
     def resolve_network(self, variant: str, profile: str | None = None) -> NetworkSettings:
         """Return the network settings of a variant in a profile, with the variant's changes.

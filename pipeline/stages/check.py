@@ -27,7 +27,7 @@ def check_weights(settings: schema.Params) -> None:
         from ann.backbone import Backbone
         from pipeline.training.weights import read_backbone
 
-        networks = [settings.resolve_network(variant) for variant in settings.variants]
+        networks = [settings.resolve_network(variant) for variant in settings.rows]
         for name, stem in dict.fromkeys((n["backbone"], n["stem"]) for n in networks):
             with torch.device("meta"):
                 backbone = Backbone(name, stem=stem)
@@ -64,7 +64,7 @@ def check_networks(settings: schema.Params) -> None:
         trials.Trial(1, s, False, "for networks.sizes, {}x{}".format(*s)) for s in other.sizes
     ]
     maps: trials.Maps = {}
-    for name in settings.variants:
+    for name in settings.rows:
         trials.check_network(f"variants.{name}", settings.resolve_network(name), own_trials, maps)
         network = settings.resolve_network(name, other.profile)
         if cost_trials and "settings" in network:  # the blocks of `ann` take any size
@@ -83,8 +83,9 @@ def main() -> None:
     _link_outside(settings)
     if not settings.embedded and not Path(settings.dataset_dir).is_dir():
         raise errors.InputError(
-            f"dataset_dir is {settings.dataset_dir!r}; there is no such folder; "
-            f"allowed is the dataset's folder, or {paths.EMBEDDED} for the embedded one"
+            f"dataset_dir is {settings.dataset_dir!r}; there is no such folder; set "
+            f"data.{settings.active.data} to the dataset's folder, and run `python -m pipeline use "
+            f"{settings.profile}`"
         )
     for name, checkpoint in settings.checkpoints.items():
         if not Path(checkpoint.file).is_file():

@@ -2,8 +2,9 @@
 
     python -m pipeline collect
 
-It writes reports/results.jsonl, with a line for each run, imported checkpoint and failed run, and
-some of the runs' losses to reports/curves.csv. Results of earlier settings do not count:
+It writes reports/results/PROFILE.jsonl, with a line for each run, imported checkpoint and failed
+run, and some of the runs' losses to reports/PROFILE/curves.csv. Results of earlier settings do
+not count:
 
 - A run counts if params.yaml still has the settings of its training, and if it was scored on the
   data that it was trained on.
@@ -20,7 +21,7 @@ from pipeline.engine import provenance
 from pipeline.engine.files import whole_file
 from pipeline.settings import params, records, schema
 from pipeline.settings.inputs import of_run
-from pipeline.settings.paths import CURVES, RESULTS, RunPaths
+from pipeline.settings.paths import ReportPaths, RunPaths
 from pipeline.settings.records import (
     CheckpointLine,
     CheckpointRecord,
@@ -30,9 +31,9 @@ from pipeline.settings.records import (
     RunRecord,
     Scores,
 )
-from pipeline.settings.runs import list_runs
+from pipeline.settings.runs import has_current_settings, list_runs
 
-ROWS = 100  # of a run in CURVES, evenly spaced, and the last iteration
+ROWS = 100  # of a run in curves.csv, evenly spaced, and the last iteration
 
 
 def has_current_protocols(settings: schema.Params, scores: Scores) -> bool:
@@ -42,12 +43,10 @@ def has_current_protocols(settings: schema.Params, scores: Scores) -> bool:
 
 def is_current(settings: schema.Params, record: RunRecord, scores: Scores) -> bool:
     """Tell whether a run is the one that params.yaml describes."""
-    config, train = record.config, settings.active.train
-    weights = provenance.digest_weights(config.network["weights"])
+    weights = provenance.digest_weights(record.config.network["weights"])
     return (
-        config.network == settings.resolve_network(record.variant)
+        has_current_settings(settings, record)
         and weights in (None, record.backbone_sha256)  # the file may be missing
-        and config.train.model_copy(update={"precision": train.precision}) == train
         and has_current_protocols(settings, scores)
         and scores.dataset_digest == record.dataset.digest
     )
@@ -125,13 +124,14 @@ def main() -> None:
             failures.append(failure)
     checkpoints = [read_checkpoint(settings, name) for name in settings.checkpoints]
     lines = [*finished, *filter(None, checkpoints), *failures]
-    with whole_file(RESULTS) as partial:
+    own = ReportPaths(settings.profile)
+    with whole_file(own.results) as partial:
         text = "".join(f"{json.dumps(line.as_json())}\n" for line in lines)
         partial.write_text(text, encoding="utf-8")
-    with whole_file(CURVES) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(own.curves) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["variant", "seed", "iteration", "loss"])
         table.writerows(losses)
     more = f", {len(failures)} failed" if failures else ""
-    total = len(settings.variants) * len(settings.seeds)
+    total = len(settings.rows) * len(settings.seeds)
     print(f"{len(finished)} of {total} runs are measured{more}")

@@ -2,8 +2,8 @@
 
     python -m pipeline figures
 
-It writes each figure as SVG and PDF, and its data as CSV, to reports/figures. A figure without data
-is left out, and the report says what it needs.
+It writes each figure as SVG and PDF, and its data as CSV, to reports/PROFILE/figures. A figure
+without data is left out, and the report says what it needs.
 """
 
 import pandas as pd
@@ -15,14 +15,15 @@ from pipeline.reporting.figures.gallery import digest_inputs
 from pipeline.reporting.inputs import read_inputs
 from pipeline.reporting.provenance import line, origin
 from pipeline.settings import params
-from pipeline.settings.paths import CURVES, FIGURE_INPUTS, FIGURES
+from pipeline.settings.paths import FIGURE_INPUTS, ReportPaths
 
 
 def main() -> None:
     inputs = read_inputs(params.load())
-    losses = pd.read_csv(CURVES) if CURVES.exists() else None
-    with whole_folder(FIGURES) as folder:
+    own = ReportPaths(inputs.settings.profile)
+    losses = pd.read_csv(own.curves) if own.curves.exists() else None
+    with whole_folder(own.figures) as folder:
         for name, frame, figure, records in draw_figures(inputs, losses):
             style.save(figure, frame, folder / name, line(origin(records)))
-        write_json(folder / FIGURE_INPUTS, digest_inputs())
-    print(f"the figures are in {FIGURES}")
+        write_json(folder / FIGURE_INPUTS, digest_inputs(own))
+    print(f"the figures are in {own.figures}")

@@ -24,7 +24,7 @@ from pipeline.measuring import clock
 from pipeline.measuring.counting import count_needs
 from pipeline.measuring.process import MEASURED, Outcome, measure_series, run_in_process
 from pipeline.settings import params, records, schema
-from pipeline.settings.paths import NETWORKS
+from pipeline.settings.paths import ReportPaths
 from pipeline.settings.records import Measurement, NetworkCost, NetworkCosts
 from pipeline.training.recipe import make_optimizer, training_loss
 from pipeline.training.run import resolve_precision
@@ -75,7 +75,7 @@ def list_jobs(settings: schema.Params) -> list[Job]:
             seconds=other.seconds,
         )
         for profile, size, batch in inputs
-        for variant in settings.variants
+        for variant in settings.rows
     ]
 
 
@@ -209,7 +209,7 @@ def main() -> None:
         environment=records.Environment(**provenance.describe_machine(names[device])),
         networks=rows,
     )
-    records.write(NETWORKS, costs)
+    records.write(ReportPaths(settings.profile).networks, costs)
     statuses = [row.status for row in rows]
     print(
         f"{len(statuses) // 2} networks are counted; {statuses.count(MEASURED)} of "

@@ -2,7 +2,7 @@
 
     python -m pipeline pictures
 
-It writes reports/pictures. Git keeps this folder, so a clone without weights shows the pictures:
+It writes reports/PROFILE/pictures. Git keeps this folder, so a clone without weights shows them:
 
 - the best, the median and the worst validation image with its labels, the predictions of the
   baseline and of the full network, and where they differ;
@@ -14,13 +14,15 @@ It writes reports/pictures. Git keeps this folder, so a clone without weights sh
 from pipeline.engine.files import whole_folder, write_json
 from pipeline.reporting.pictures.drawing import draw_pictures
 from pipeline.settings import params
-from pipeline.settings.paths import PICTURE_LIST, PICTURES
+from pipeline.settings.paths import PICTURE_LIST, ReportPaths
 
 
 def main() -> None:
-    with whole_folder(PICTURES) as out:
-        about = draw_pictures(params.load(), out)
+    settings = params.load()
+    folder = ReportPaths(settings.profile).pictures
+    with whole_folder(folder) as out:
+        about = draw_pictures(settings, out)
         write_json(out / PICTURE_LIST, about)
     for sentence in about["missing"]:
         print(f"left out: {sentence}")
-    print(f"the pictures are in {PICTURES}")
+    print(f"the pictures are in {folder}")

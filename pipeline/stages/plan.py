@@ -3,9 +3,9 @@
     python -m pipeline plan
 
 It counts on the meta device, which computes nothing, what a training of every variant in every
-profile needs. From this and the `plan` settings it predicts hours, memory and disk space. If
-reports/networks.json has the measured step of a network, it uses that instead. It prints and writes
-reports/plan.md.
+profile needs. From this and the `plan` settings it predicts hours, memory and disk space. If a
+profile's networks.json has the measured step of a network, it uses that instead. It prints and
+writes reports/plan.md.
 """
 
 from typing import NamedTuple
@@ -18,8 +18,8 @@ from pipeline.engine.files import digest, whole_file
 from pipeline.measuring.counting import Maps, Needs, training_needs
 from pipeline.reporting.columns import Column, Number, Table
 from pipeline.reporting.rendering import to_markdown
-from pipeline.settings import params, paths, records, schema
-from pipeline.settings.paths import NETWORKS, PLAN
+from pipeline.settings import params, records, schema
+from pipeline.settings.paths import PLAN, ReportPaths
 from pipeline.settings.records import Measurement, NetworkCosts
 
 PASSES = 3  # a forward pass, and a backward pass of twice its operations
@@ -51,8 +51,7 @@ class Data(NamedTuple):
 
 def describe_data(settings: schema.Params, profile: str) -> Data:
     """Return the dataset of a profile; the size of the drawn one is in the `scene` settings."""
-    is_active, is_embedded = profile == settings.profile, profile == paths.EMBEDDED.name
-    if settings.embedded if is_active else is_embedded:
+    if settings.view(profile).embedded:
         scene = settings.scene
         return Data(scene.train, scene.val, scene.height, scene.width)
     dataset = datasets.DATASETS[settings.profiles[profile].dataset]
@@ -68,7 +67,7 @@ def count_needs(settings: schema.Params) -> dict[str, dict[str, Needs]]:
     for profile, own in settings.profiles.items():
         classes = len(datasets.DATASETS[own.dataset].classes)
         counts[profile] = {}
-        for variant in settings.variants:
+        for variant in settings.view(profile).rows:
             network = settings.resolve_network(variant, profile) | {"weights": None}
             key = digest([network, classes, own.train.model_dump(mode="json")])
             if key not in counted:
@@ -81,9 +80,10 @@ def find_measured_step(
     profile: str, variant: str, train: schema.Train, parameters: int
 ) -> tuple[Measurement, str] | None:
     """Return the measured training step of a network and its device, or None if there is none."""
-    if not NETWORKS.exists():
+    path = ReportPaths(profile).networks
+    if not path.exists():
         return None
-    file = records.read(NetworkCosts, NETWORKS)
+    file = records.read(NetworkCosts, path)
     step = (profile, variant, "step", train.augment.crop, train.largest_part, parameters)
     for row in file.networks:
         key = (row.profile, row.variant, row.call, row.size, row.batch, row.parameters)
@@ -157,7 +157,7 @@ COLUMNS = (
 
 def summarize_profile(settings: schema.Params, profile: str, frame: pd.DataFrame) -> dict[str, str]:
     """Return the row of a profile in the first table."""
-    seeds, data = len(settings.seeds), describe_data(settings, profile)
+    seeds, data = len(settings.view(profile).seeds), describe_data(settings, profile)
     runs = seeds * len(frame)
     hours = frame.groupby("how", sort=False)["hours"].sum() * seeds
     weights = int(frame["parameters"].sum()) * FLOAT * seeds
@@ -189,13 +189,14 @@ def build_page(settings: schema.Params, counts: dict[str, dict[str, Needs]]) -> 
     )
     parts = [
         f"# Plan: profile `{settings.profile}`",
-        f"{len(settings.variants)} variants with {len(settings.seeds)} seeds each.",
+        f"{len(settings.rows)} variants with {len(settings.seeds)} seeds each.",
         str(lines.to_markdown(index=False, disable_numparse=True)),
         f"## A training of `{settings.profile}`",
         to_markdown(Table(frames[settings.profile], COLUMNS)),
-        "*measured step*: the seconds of a step in reports/networks.json times the iterations, and "
-        "its peak memory with the weights. *predicted*: nothing of it was measured. The time is "
-        f"{PASSES} times the operations of a forward pass, times batch and iterations, at "
+        "*measured step*: the seconds of a step in the profile's networks.json times the "
+        "iterations, and its peak memory with the weights. *predicted*: nothing of it was "
+        f"measured. The time is {PASSES} times the operations of a forward pass, times batch "
+        "and iterations, at "
         f"{plan.utilisation:.0%} of what is assumed of {plan.device}: {plan.tflops.bfloat16:g} "
         f"TFLOP/s in bfloat16, {plan.tflops.float32:g} in float32; these are assumptions in "
         "params.yaml. The memory is what autograd keeps, of what one process takes at once, with "

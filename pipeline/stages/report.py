@@ -2,34 +2,31 @@
 
     python -m pipeline report
 
-It needs neither data nor weights. It writes reports/index.html, reports/README.md, reports/tables
-and reports/metrics.json.
+It needs neither data nor weights. It writes index.html, README.md, tables and metrics.json in
+reports/PROFILE.
 """
 
-from pipeline.engine.files import whole_file, whole_folder, write_json
+from pipeline.engine.files import whole_file, write_json
 from pipeline.reporting.assembly import build_report, list_metrics
 from pipeline.reporting.inputs import read_inputs
 from pipeline.reporting.page.html import render_page
-from pipeline.reporting.provenance import line
-from pipeline.reporting.rendering import write_files
+from pipeline.reporting.sections import write_tables
 from pipeline.reporting.summary import render_summary
 from pipeline.settings import params
-from pipeline.settings.paths import METRICS, ORIGINS, PAGE, REPORTS, SUMMARY, TABLES
+from pipeline.settings.paths import ReportPaths
 
 
 def main() -> None:
     inputs = read_inputs(params.load())
+    own = ReportPaths(inputs.settings.profile)
     sections = build_report(inputs)
-    with whole_folder(TABLES) as folder:
-        for file in (file for section in sections for file in section.files):
-            write_files(file.table, folder / file.name, file.notes, line(file.origin, runs=True))
-        write_json(folder / ORIGINS, {s.name: s.origin for s in sections if s.origin})
+    write_tables(sections, own.tables)
     for path, text in (
-        (PAGE, render_page(sections, REPORTS)),
-        (SUMMARY, render_summary(inputs, sections)),
+        (own.page, render_page(sections, own.folder)),
+        (own.summary, render_summary(inputs, sections)),
     ):
         with whole_file(path) as partial:
             partial.write_text(text, encoding="utf-8")
-    write_json(METRICS, list_metrics(inputs, sections))
+    write_json(own.metrics, list_metrics(inputs, sections))
     runs = sum(map(len, inputs.results.values()))
-    print(f"{runs} runs; the report is {PAGE}, its summary {SUMMARY}")
+    print(f"{runs} runs; the report is {own.page}, its summary {own.summary}")

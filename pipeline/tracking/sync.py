@@ -4,7 +4,7 @@ import csv
 from functools import partial
 
 from pipeline.settings import records
-from pipeline.settings.paths import PAGE, UNSENT
+from pipeline.settings.paths import UNSENT, ReportPaths
 from pipeline.settings.records import RunRecord, Scores
 from pipeline.settings.runs import list_finished
 from pipeline.settings.schema import Params
@@ -13,6 +13,7 @@ from pipeline.tracking import runs, store, variants
 
 def send_all(settings: Params) -> None:
     """Send every finished run of the active profile, and the report."""
+    page = ReportPaths(settings.profile).page
     runs_of_variant: dict[str, list[variants.ScoredRun]] = {}
     for paths in list_finished(settings):
         with paths.curve.open(encoding="utf-8") as file:
@@ -24,7 +25,7 @@ def send_all(settings: Params) -> None:
             return
         runs_of_variant.setdefault(runs.fingerprint_variant(run.record), []).append(run)
     for group in runs_of_variant.values():
-        if not store.deliver(partial(variants.send, group, PAGE)):
+        if not store.deliver(partial(variants.send, group, page)):
             return
     UNSENT.unlink(missing_ok=True)
     print(f"{sum(map(len, runs_of_variant.values()))} runs are in MLflow; `make ui` shows them")

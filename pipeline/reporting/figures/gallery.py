@@ -2,19 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from pipeline.engine.files import digest_file, read_json
 from pipeline.reporting.sections import Figure, Section
-from pipeline.settings.paths import (
-    CURVES,
-    EFFICIENCY,
-    FIGURE_INPUTS,
-    FIGURES,
-    NETWORKS,
-    PUBLISHED,
-    RESULTS,
-)
+from pipeline.settings.paths import EFFICIENCY, FIGURE_INPUTS, PUBLISHED, ReportPaths
 
 MISSING = (
     "Not drawn, because {} are not measured. Once they are, `dvc repro -s collect figures "
@@ -90,27 +81,33 @@ SUBJECTS = {  # what must be measured for a figure
 }
 
 
-def digest_inputs() -> dict[str, str]:
-    """Return the digests of all files that figures are drawn from."""
-    files = [RESULTS, CURVES, NETWORKS, PUBLISHED, *sorted(EFFICIENCY.glob("*.json"))]
+def digest_inputs(paths: ReportPaths) -> dict[str, str]:
+    """Return the digests of all files that a profile's figures are drawn from."""
+    files = [
+        paths.results,
+        paths.curves,
+        paths.networks,
+        PUBLISHED,
+        *sorted(EFFICIENCY.glob("*.json")),
+    ]
     return {str(file): digest_file(file) for file in files if file.exists()}
 
 
-def are_current(folder: Path = FIGURES) -> bool:
+def are_current(paths: ReportPaths) -> bool:
     """Whether the figures are drawn from the results that the tables show."""
-    file = folder / FIGURE_INPUTS
-    return file.exists() and read_json(file) == digest_inputs()
+    file = paths.figures / FIGURE_INPUTS
+    return file.exists() and read_json(file) == digest_inputs(paths)
 
 
-def add_figures(section: Section, current: bool, folder: Path = FIGURES) -> Section:
+def add_figures(section: Section, current: bool, paths: ReportPaths) -> Section:
     """Return the section with its figures, and a note for each that is missing.
 
     Args:
         section: The section.
         current: Whether the figures are drawn from these results; see `are_current`.
-        folder: Where the figures are.
+        paths: The profile's files.
     """
-    figures, notes = list(section.figures), [section.notes]
+    figures, notes, folder = list(section.figures), [section.notes], paths.figures
     for name, (alternative, caption) in WORDS.get(section.name, {}).items():
         if not current:
             notes.append(f"*{caption}* {STALE}")

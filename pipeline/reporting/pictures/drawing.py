@@ -29,7 +29,6 @@ from pipeline.scoring.results import count
 from pipeline.settings import records
 from pipeline.settings.paths import (
     MANIFEST,
-    PICTURES,
     RunPaths,
     locate_contact_sheet,
     locate_prepared,
@@ -82,7 +81,7 @@ class Source(NamedTuple):
         return float(scores(counts[:classes, :classes]).miou)
 
 
-def open_source(settings: Params, out: Path = PICTURES) -> Source:
+def open_source(settings: Params, out: Path) -> Source:
     """Open the active profile's validation split."""
     data = locate_prepared(settings.profile)
     return Source(settings, Store(data, "val"), records.read(Manifest, data / MANIFEST), out, {})

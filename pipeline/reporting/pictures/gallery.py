@@ -1,14 +1,13 @@
-"""The sections of the pictures in reports/pictures, with their texts."""
+"""The sections of a profile's pictures, with their texts."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from pipeline.engine.files import read_json
 from pipeline.reporting.pictures.colours import OUTCOMES
 from pipeline.reporting.results import Results
 from pipeline.reporting.sections import Figure, Section, Strip
-from pipeline.settings.paths import PICTURE_LIST, PICTURES
+from pipeline.settings.paths import PICTURE_LIST, ReportPaths
 from pipeline.settings.schema import Params
 
 HOW = "`dvc repro -s pictures report` draws them."
@@ -41,10 +40,9 @@ MEANINGS = {
 BLOCKS = {"nb": "NB", "apnb": "APNB", "afnb": "AFNB"}
 
 
-def build_sections(
-    settings: Params, results: Results, folder: Path = PICTURES
-) -> Iterator[Section]:
+def build_sections(settings: Params, results: Results) -> Iterator[Section]:
     """Yield a section for each kind of picture; what is missing gets a sentence."""
+    folder = ReportPaths(settings.profile).pictures
     file = folder / PICTURE_LIST
     if not file.exists():
         yield Section("pictures", "Pictures", notes=f"There are none yet: {HOW}")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline.reporting import measured, provenance
 from pipeline.reporting.columns import Column, Number, Row, Table
-from pipeline.reporting.inputs import Inputs
+from pipeline.reporting.inputs import Inputs, Overview
 from pipeline.reporting.published import DAGGER_NOTE, mark_status
 from pipeline.reporting.sections import Section, TableFile
 from pipeline.reporting.tables.rows import UNMEASURED
@@ -107,24 +107,48 @@ def _list_reproductions(name: str, published: Row) -> Iterator[Row]:
         } | {column: row[key] for key, column in (("ss", SINGLE), ("ms", MULTI)) if key in row}
 
 
-def _list_own(inputs: Inputs, name: str) -> Iterator[Row]:
-    """Yield the baseline and the full network for each backbone, and the imported checkpoints."""
+def _list_own(overview: Overview, name: str) -> Iterator[Row]:
+    """Yield the rows of each experiment on these data; of none, rows that are not measured."""
+    experiments = _select_experiments(overview, name)
+    for inputs in experiments:
+        end = f", {inputs.experiment}" if len(experiments) > 1 else ""
+        yield from _list_trained(inputs, name, end)
+    if not experiments:
+        settings, profile = overview.settings, find_profile(overview.settings, name)
+        for variant in measured.as_published(settings, measured.BASELINE, measured.ANN):
+            network = settings.resolve_network(variant, profile) if profile else {}
+            yield _describe_trained(name, variant, network, [])
+
+
+def _select_experiments(overview: Overview, name: str) -> list[Inputs]:
+    """Return the experiments on a real dataset."""
+    return [e for e in overview.experiments if measured.real(e.settings, name)]
+
+
+def _list_trained(inputs: Inputs, name: str, end: str) -> Iterator[Row]:
+    """Yield the baseline and the full network for each backbone, and the imported checkpoints.
+
+    Args:
+        inputs: The experiment.
+        name: The dataset.
+        end: The end of each method's name.
+    """
     settings = inputs.settings
-    real, profile = measured.real(settings, name), find_profile(settings, name)
     for variant in measured.as_published(settings, measured.BASELINE, measured.ANN):
-        network = settings.resolve_network(variant, profile) if profile else {}
-        runs = measured.runs(settings, inputs.results, name, variant) if real else []
-        yield {
-            "source": TRAINED,
-            "method": variant,
-            "backbone": _name_backbone(network),
-            "n": len(runs),
-        } | _average_scores(name, [run.scores for run in runs])
-    checkpoints = measured.checkpoints(settings, inputs.imported, name) if real else {}
-    for checkpoint, result in checkpoints.items():
+        runs = measured.runs(settings, inputs.results, name, variant)
+        network = settings.resolve_network(variant)
+        yield _describe_trained(name, variant + end, network, [run.scores for run in runs])
+    for checkpoint, result in measured.checkpoints(settings, inputs.imported, name).items():
         backbone = _name_backbone(result.record.network)
-        row = {"source": IMPORTED, "method": checkpoint, "backbone": backbone, "n": 1}
+        row = {"source": IMPORTED, "method": checkpoint + end, "backbone": backbone, "n": 1}
         yield row | _average_scores(name, [result.scores])
+
+
+def _describe_trained(
+    name: str, method: str, network: Mapping[str, object], scores: list[Scores]
+) -> Row:
+    own = {"source": TRAINED, "method": method, "backbone": _name_backbone(network)}
+    return own | {"n": len(scores)} | _average_scores(name, scores)
 
 
 def _name_backbone(network: Mapping[str, object]) -> str:
@@ -143,34 +167,30 @@ def _average_scores(name: str, scores: list[Scores]) -> Row:
     return row
 
 
-def _collect_records(inputs: Inputs, name: str) -> Iterator[provenance.Source]:
+def _collect_records(overview: Overview, name: str) -> Iterator[provenance.Source]:
     """Yield the records of the runs and checkpoints that the table shows."""
-    settings = inputs.settings
-    if not measured.real(settings, name):
-        return
-    for variant in measured.as_published(settings, measured.BASELINE, measured.ANN):
-        runs = measured.runs(settings, inputs.results, name, variant)
-        yield from (run.record for run in runs)
-    yield from measured.checkpoints(settings, inputs.imported, name).values()
+    for inputs in _select_experiments(overview, name):
+        settings = inputs.settings
+        for variant in measured.as_published(settings, measured.BASELINE, measured.ANN):
+            runs = measured.runs(settings, inputs.results, name, variant)
+            yield from (run.record for run in runs)
+        yield from measured.checkpoints(settings, inputs.imported, name).values()
 
 
 def find_profile(settings: Params, name: str) -> str | None:
-    """Return the profile whose runs fill the table.
-
-    It is the active one on these data, or the one of the dataset's name; None if there is none.
-    """
-    if measured.real(settings, name):
-        return settings.profile
-    return name if name in settings.profiles else None
+    """Return the first profile whose runs fill the table; None if there is none."""
+    real = (p for p in settings.profiles if measured.real(settings.view(p), name))
+    return next(real, None)
 
 
-def build_frame(inputs: Inputs, name: str) -> pd.DataFrame:
+def build_frame(overview: Overview, name: str) -> pd.DataFrame:
     """Return a row for each method, a column for each split and protocol.
 
     mIoU in percent, nan where there is none.
     """
     lists = (_list_literature, _list_authors, _list_reproductions)
-    rows = chain(*(each(name, inputs.published) for each in lists), _list_own(inputs, name))
+    own = _list_own(overview, name)
+    rows = chain(*(each(name, overview.published) for each in lists), own)
     frame = pd.DataFrame([{"training": "", "status": ""} | row for row in rows])
     ours = list(_average_scores(name, []))
     order = [c for c in PUBLISHED if c in frame and c not in ours] + ours
@@ -200,8 +220,8 @@ def _score_column(key: str, ours: bool) -> Column:
     return Number(key, format=format_score, missing=explain)
 
 
-def build_table(inputs: Inputs, name: str) -> Table:
-    frame = build_frame(inputs, name)
+def build_table(overview: Overview, name: str) -> Table:
+    frame = build_frame(overview, name)
     scores = [
         _score_column(key, f"{key}{SD}" in frame)
         for key in map(str, frame)
@@ -229,22 +249,20 @@ def _explain_commands(settings: Params, name: str) -> str:
     profile = find_profile(settings, name)
     if profile is None:
         return f"No profile in params.yaml is of {COMPARISONS[name].title}, to measure our rows."
-    rows = measured.as_published(settings, measured.BASELINE, measured.ANN)
-    runs = " ".join(f"evaluate@{row}-{settings.seeds[0]}" for row in rows)
+    data = settings.profiles[profile].data
     return (
-        f"To measure our rows, set `profile: {profile}` and the data's folder as `dataset_dir` in "
-        f"params.yaml. Run `dvc repro {runs}`, and the same for the other seeds. Then run "
-        f"`dvc repro -s collect figures pictures report track`. The protocols are in "
-        f"`profiles.{profile}.evaluate`."
+        f"To measure our rows, set `data.{data}` in params.yaml to the data's folder. Then run "
+        f"`python -m pipeline use {profile}` and `dvc repro`. The profile's `rows` and `seeds` say "
+        f"what that trains, its `evaluate` by which protocols it is scored."
     )
 
 
-def build_sections(inputs: Inputs) -> Iterator[Section]:
+def build_sections(overview: Overview) -> Iterator[Section]:
     """Return a section on all comparisons, and one for each dataset."""
     yield Section("comparisons", "Comparisons", notes=ABOUT)
     for name, comparison in COMPARISONS.items():
-        table, words = build_table(inputs, name), explain_runs(inputs.settings, name)
-        origin = provenance.origin(_collect_records(inputs, name))
+        table, words = build_table(overview, name), explain_runs(overview.settings, name)
+        origin = provenance.origin(_collect_records(overview, name))
         yield Section(
             name,
             comparison.title,
