@@ -15,7 +15,7 @@ from pipeline.settings import records
 PAGE = Path("docs/results.md")
 RESULTS = (records.RunLine, records.CheckpointLine, records.FailureLine)
 FILES = {
-    "`reports/results.jsonl`": (
+    "`reports/results/embedded.jsonl`": (
         "The collect stage writes a JSON object a line, and git keeps the file. `kind` says which "
         "of the three objects below a line is.",
         RESULTS,
@@ -36,7 +36,7 @@ FILES = {
         "A run that cannot end says why. A run that succeeds removes the file.",
         (records.Failure,),
     ),
-    "`reports/networks.json`": (
+    "`reports/embedded/networks.json`": (
         "The networks stage writes what whole networks cost.",
         (records.NetworkCosts,),
     ),
@@ -59,14 +59,14 @@ NAMES = {
 START = """\
 # Results: the files and their fields
 
-Every number in the report comes from the JSON files on this page. `reports/results.jsonl` has all
+Every number in the report comes from the JSON files on this page. `reports/results/embedded.jsonl` has all
 that was trained and scored. These lines rebuild the ablation table from it, with pandas:
 
 ```python
 import pandas as pd
 import yaml
 
-lines = pd.read_json("reports/results.jsonl", lines=True)
+lines = pd.read_json("reports/results/embedded.jsonl", lines=True)
 runs = lines[lines["kind"] == "run"].copy()
 first = [next(iter(scores["protocols"].values())) for scores in runs["scores"]]
 runs["miou"] = [100 * scores["miou"] for scores in first]

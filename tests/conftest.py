@@ -92,6 +92,10 @@ def small(settings: dict) -> dict:  # type: ignore[type-arg]
     settings["seeds"] = [0]
     settings["variants"] = {name: settings["variants"][name] for name in VARIANTS}
     settings["tables"] = {"ablation": list(VARIANTS), "sampling": ["ann"]}
+    settings["rows"] = list(VARIANTS)
+    for profile in settings["profiles"].values():
+        profile |= {"tables": ["ablation", "sampling"], "rows": None, "seeds": [0]}
+        profile["more_seeds"] = []
     settings["scene"] |= {"train": 12, "val": 4, "height": 64, "width": 128}
     tiny = {"channels": 16, "embedded_channels": 8, "sizes": [[8, 8]]}
     settings["efficiency"] |= {**tiny, "low_channels": 8, "threads": 1, "repeats": 1}
@@ -147,7 +151,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 @pytest.fixture(scope="session")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """reports/ as the stages make it of the committed results; not to be changed."""
+    """The profile's folder in reports/, made of the committed results; not to be changed."""
     from tests import reporting  # here, for it imports this module
 
     return reporting.make_report(tmp_path_factory.mktemp("report") / "root")

@@ -9,7 +9,12 @@ from pipeline.engine.files import digest_file
 
 TIMES = ("started", "speed")  # of a record: when, and how fast
 # Pages with seconds: where each number comes from, trained times beside predicted ones.
-SECONDS = ("reports/README.md", "reports/index.html", "reports/plan.md", "reports/tables/networks")
+SECONDS = (
+    "reports/embedded/README.md",
+    "reports/embedded/index.html",
+    "reports/embedded/tables/networks",
+    "reports/plan.md",
+)
 HOURS = re.compile(r'[0-9.]+ hours|"hours": [0-9.]+')  # of training, told with each table
 
 
@@ -22,7 +27,7 @@ def outcome(folder: Path) -> dict[str, Any]:
             if file.name == "record.json":
                 record = json.loads(file.read_text(encoding="utf-8"))
                 found[name] = {k: v for k, v in record.items() if k not in TIMES}
-            elif name == "reports/results.jsonl":
+            elif name == "reports/results/embedded.jsonl":
                 lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
                 for line in lines:
                     line["record"] = {k: v for k, v in line["record"].items() if k not in TIMES}

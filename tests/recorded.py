@@ -11,7 +11,7 @@ from pipeline.settings import records
 from pipeline.settings.schema import Checkpoint
 from tests.conftest import ROOT
 
-RESULTS = ROOT / "reports/results.jsonl"
+RESULTS = ROOT / "reports/results/embedded.jsonl"
 LINES = records.read_lines(RESULTS.read_text(encoding="utf-8"), RESULTS)
 RUN = next(line for line in LINES if isinstance(line, records.RunLine))
 RECORD, SCORES = RUN.record, RUN.scores
@@ -88,7 +88,7 @@ def measurement(seconds: float, peak_bytes: int = 0) -> records.Measurement:
 
 def networks(*rows: dict[str, Any], **changes: Any) -> records.NetworkCosts:
     """Return the committed costs of networks with these rows instead."""
-    file = records.read(records.NetworkCosts, ROOT / "reports/networks.json")
+    file = records.read(records.NetworkCosts, ROOT / "reports/embedded/networks.json")
     known = file.networks[0].model_dump(mode="json")
     return changed(file, {"networks": [known | row for row in rows], **changes})
 

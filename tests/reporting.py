@@ -18,7 +18,7 @@ from pipeline.reporting.results import Results
 from pipeline.settings import params, schema
 from pipeline.settings.paths import RunPaths
 from pipeline.settings.records import CheckpointLine, FailureLine, NetworkCosts
-from pipeline.stages import contact_sheet, figures, pictures, prepare, report
+from pipeline.stages import contact_sheet, figures, index, pictures, prepare, report
 from tests.conftest import ROOT
 
 PUBLISHED = yaml.safe_load((ROOT / "reports/published.yaml").read_text(encoding="utf-8"))
@@ -36,7 +36,8 @@ def make_inputs(
 ) -> Inputs:
     """Return what the report is made from, without costs of blocks."""
     runs = {name: [] for name in settings.variants} | (results or {})
-    return Inputs(settings, runs, imported or {}, list(failures), published, [], networks)
+    own = imported or {}
+    return Inputs(settings.profile, settings, runs, own, list(failures), published, [], networks)
 
 
 def prepare_root(root: Path) -> Path:
@@ -44,11 +45,11 @@ def prepare_root(root: Path) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     settings = yaml_file.read_yaml(ROOT / "params.yaml")
     yaml_file.write_yaml(root / "params.yaml", settings)
-    (root / "reports").mkdir()
-    for name in ("results.jsonl", "networks.json", "published.yaml"):
+    for name in ("results/embedded.jsonl", "embedded/networks.json", "published.yaml"):
+        (root / "reports" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "reports" / name, root / "reports" / name)
     shutil.copytree(ROOT / "reports/efficiency", root / "reports/efficiency")
-    with (root / "reports/curves.csv").open("w", encoding="utf-8") as file:
+    with (root / "reports/embedded/curves.csv").open("w", encoding="utf-8") as file:
         # two seeds of each row of the ablation
         file.write("variant,seed,iteration,loss\n")
         for variant in settings["tables"]["ablation"]:
@@ -74,7 +75,7 @@ def add_weights(root: Path, variants: tuple[str, ...] = PICTURED) -> None:
             file = RunPaths(settings.profile, variant, settings.seeds[0]).weights
             checkpoint.save(file, state, network=network, classes=list(classes))
             digests[variant, settings.seeds[0]] = digest_file(file)
-    results = root / "reports/results.jsonl"
+    results = root / "reports/results/embedded.jsonl"
     lines = list(map(json.loads, results.read_text(encoding="utf-8").splitlines()))
     for line in lines:
         if digest := digests.get((line.get("variant"), line.get("seed"))):
@@ -83,9 +84,9 @@ def add_weights(root: Path, variants: tuple[str, ...] = PICTURED) -> None:
 
 
 def make_report(root: Path) -> Path:
-    """Run the stages and return reports/."""
+    """Run the stages and return the folder of the profile in reports/."""
     add_weights(prepare_root(root))
     with contextlib.chdir(root):
-        for stage in (contact_sheet, figures, pictures, report):
+        for stage in (contact_sheet, figures, pictures, report, index):
             stage.main()
-    return root / "reports"
+    return root / "reports/embedded"

@@ -117,10 +117,10 @@ def test_a_wrong_command_is_told_all_commands(program: Program) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("train ann 7", "seed is 7; allowed are 0, 1, 2"),
+        ("train ann 77", "seed is 77; allowed are 0, 1, 2"),
         ("evaluate an 0", "variant is 'an'; allowed are baseline, nb"),
         ("imported none", "checkpoint is 'none'; allowed are none, because params.yaml lists no"),
-        ("submit ann-7 val a.zip", "RUN is 'ann-7'; allowed are a variant and a seed of params"),
+        ("submit ann-77 val a.zip", "RUN is 'ann-77'; allowed are a variant and a seed of params"),
         ("export tensorflow a.safetensors a.pth", "LAYOUT must be one of authors, mmseg, got"),
         ("efficiency a/b", "NAME must be letters, digits and _, got 'a/b'"),
         ("ui 70000", "the port is 70000; allowed is a number up to 65535"),

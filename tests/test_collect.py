@@ -13,7 +13,7 @@ import pytest
 from pipeline.engine import yaml_file
 from pipeline.settings import params, records
 from pipeline.settings.inputs import of_run
-from pipeline.settings.paths import RunPaths
+from pipeline.settings.paths import ReportPaths, RunPaths
 from pipeline.settings.records import RunRecord, Scores
 from pipeline.stages import collect
 from tests import recorded
@@ -21,6 +21,7 @@ from tests.conftest import ROOT
 from tests.recorded import changed
 
 SETTINGS = params.load(ROOT / "params.yaml")
+PATHS = ReportPaths("embedded")
 Pair = tuple[RunRecord, Scores]
 Change = Callable[[RunRecord, Scores], Pair]
 
@@ -149,7 +150,7 @@ def test_the_lines_stand_in_the_order_of_params_yaml_and_only_what_counts(
     write_run("baseline", 1)
     write_run("apnb", 0, OTHERS["scores of another dataset"])
     write_run("apnb", 1, OTHERS["one iteration more"])
-    write_run("nb", 5)  # a seed that is not listed
+    write_run("nb", 50)  # a seed that is not listed
     write_failure("nb", 0, "train")
     write_failure("nb", 1, "evaluate")
     write_failure("nb", 2, "train", values={})  # with other settings than now
@@ -162,8 +163,8 @@ def test_the_lines_stand_in_the_order_of_params_yaml_and_only_what_counts(
     write_checkpoint("stale", listed["stale"] | {"layout": "mmseg"}, "whole")
     collect.main()
 
-    text = collect.RESULTS.read_text(encoding="utf-8")
-    lines = records.read_lines(text, collect.RESULTS)
+    text = PATHS.results.read_text(encoding="utf-8")
+    lines = records.read_lines(text, PATHS.results)
     assert [line.kind for line in lines] == 3 * ["run"] + 2 * ["checkpoint"] + 3 * ["failure"]
     runs = [(line.variant, line.seed) for line in lines if line.kind == "run"]
     assert runs == [("baseline", 1), ("ann", 0), ("ann", 2)]
@@ -187,8 +188,8 @@ def test_the_lines_stand_in_the_order_of_params_yaml_and_only_what_counts(
     }
     total = len(SETTINGS.variants) * len(SETTINGS.seeds)
     assert capsys.readouterr().out == f"3 of {total} runs are measured, 3 failed\n"
-    assert b"\r" not in collect.CURVES.read_bytes()
-    with collect.CURVES.open() as file:
+    assert b"\r" not in PATHS.curves.read_bytes()
+    with PATHS.curves.open() as file:
         header, *curves = csv.reader(file)
     assert header == ["variant", "seed", "iteration", "loss"]
     assert curves[:3] == [["baseline", "1", str(i + 1), f"1.{i}0"] for i in range(3)]
@@ -202,6 +203,6 @@ def test_nothing_measured_is_two_empty_tables(
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", ".")
     collect.main()
-    assert collect.RESULTS.read_text(encoding="utf-8") == ""
-    assert collect.CURVES.read_text(encoding="utf-8") == "variant,seed,iteration,loss\n"
+    assert PATHS.results.read_text(encoding="utf-8") == ""
+    assert PATHS.curves.read_text(encoding="utf-8") == "variant,seed,iteration,loss\n"
     assert capsys.readouterr().out.endswith(" runs are measured\n")

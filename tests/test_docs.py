@@ -50,13 +50,18 @@ def reduce(clone: Clone) -> set[str]:
     shipped = yaml_file.read_yaml(ROOT / "params.yaml")
     settings: dict[str, Any] = yaml_file.read_yaml(clone.path / "params.yaml")
     new = {k: v for k, v in settings["variants"].items() if k not in shipped["variants"]}
-    tables, profile = settings["tables"], settings["profile"]
-    if profile != "embedded":
+    tables = settings["tables"]
+    own = [name for name in settings["profiles"] if name not in shipped["profiles"]]
+    profile = own[0] if own else "embedded"
+    if own:
         shrink(settings["profiles"][profile])
     settings = small(settings)
     settings["variants"] = {"baseline": settings["variants"]["baseline"], **new}
     rows = {k: [row for row in v if row in settings["variants"]] for k, v in tables.items()}
     settings["tables"] = {name: left for name, left in rows.items() if left}
+    settings["rows"] = ["baseline"]
+    for each in settings["profiles"].values():
+        each["tables"] = list(settings["tables"])
     kept = {"embedded", "camvid", profile}
     settings["profiles"] = {k: v for k, v in settings["profiles"].items() if k in kept}
     settings["networks"]["profile"] = profile
@@ -73,7 +78,7 @@ def follow(clone: Clone, page: str) -> str:
 def row(clone: Clone, table: str, variant: str) -> pd.Series:
     """The row of a table, and that its score is the one that was measured."""
     profile = yaml_file.read_yaml(clone.path / "params.yaml")["profile"]
-    found = pd.read_csv(clone.path / f"reports/tables/{table}.csv").set_index("variant")
+    found = pd.read_csv(clone.path / f"reports/{profile}/tables/{table}.csv").set_index("variant")
     scores = json.loads(
         (clone.path / f"runs/{profile}/{variant}-0/scores.json").read_text(encoding="utf-8")
     )

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills by Linux'
 MEASURED = ("efficiency", "networks", "figures")  # stages whose results are times
 KILLED = ("check", "scene", "prepare", "contact_sheet", "train ann 0", "evaluate ann 0")
 UNDISTURBED = ("train baseline 0", "evaluate baseline 0", "train apnb 0", "evaluate apnb 0")
-LAST = ("collect", "pictures", "report", "plan")
+LAST = ("collect", "pictures", "report", "index", "plan")
 KILLS = int(os.environ.get("ANN_TEST_KILLS", "10"))  # of each command, at random times
 SEED = int(os.environ.get("ANN_TEST_SEED", "0"))  # of those times
 
@@ -82,10 +82,12 @@ def pristine(clone: Clone) -> Clone:
     for stage in MEASURED:
         del settings["stages"][stage]
     file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    for made in ("results.jsonl", "curves.csv", "README.md", "metrics.json", "index.html"):
-        (clone.path / "reports" / made).unlink(missing_ok=True)
-    for made in ("tables", "pictures"):
-        shutil.rmtree(clone.path / "reports" / made)
+    own = clone.path / "reports/embedded"
+    for folder in (own, own.parent):
+        for made in ("curves.csv", "README.md", "metrics.json", "index.html"):
+            (folder / made).unlink(missing_ok=True)
+        for made in ("results", "tables", "pictures"):
+            shutil.rmtree(folder / made, ignore_errors=True)
     clone.run("git", "add", "--all")
     clone.run("git", "commit", "--quiet", "--message", "without times")
     return clone

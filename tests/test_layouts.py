@@ -209,16 +209,18 @@ def test_a_checkpoint_is_scored_told_of_and_exported(
 
     collect.main()
     report.main()
-    row = pd.read_csv("reports/tables/imported.csv").iloc[0]
+    row = pd.read_csv("reports/embedded/tables/imported.csv").iloc[0]
     assert (row["checkpoint"], row["layout"]) == ("released", "authors")
     assert (row["classes"], row["images"]) == (4, 2)
     assert row["file"] == digest_file(file)[:12]
     assert row["miou"] == pytest.approx(100 * scores["miou"], abs=1e-3)
     assert pd.isna(row["published"])  # drawn scenes are not Cityscapes
-    page = Path("reports/tables/imported.md").read_text(encoding="utf-8")
+    page = Path("reports/embedded/tables/imported.md").read_text(encoding="utf-8")
     assert "not comparable with published numbers" in page
-    assert "[imported](tables/imported.md)" in Path("reports/README.md").read_text(encoding="utf-8")
-    assert pd.read_csv("reports/tables/ablation.csv")["n"].tolist() == [0, 0, 0]
+    assert "[imported](tables/imported.md)" in Path("reports/embedded/README.md").read_text(
+        encoding="utf-8"
+    )
+    assert pd.read_csv("reports/embedded/tables/ablation.csv")["n"].tolist() == [0, 0, 0]
 
     weights = Path("weights/embedded/released.safetensors")
     export.main("authors", weights, Path("again.pth"))

@@ -18,13 +18,13 @@ def in_ascii(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_report_is_made_in_an_ascii_locale(tmp_path: Path, reports: Path) -> None:
-    root = shutil.copytree(reports.parent, tmp_path / "root", symlinks=True)
-    (root / "reports/README.md").unlink()
+    root = shutil.copytree(reports.parents[1], tmp_path / "root", symlinks=True)
+    (root / "reports/embedded/README.md").unlink()
     code = "import locale, os; from pipeline.stages import report; "
     done = in_ascii(f"{code}os.chdir({str(root)!r}); report.main(); print(locale.getencoding())")
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.endswith("ANSI_X3.4-1968\n")  # or the test shows nothing
-    page = (root / "reports/README.md").read_bytes()
+    page = (root / "reports/embedded/README.md").read_bytes()
     assert page == (reports / "README.md").read_bytes()
     assert not page.isascii()
 

@@ -101,8 +101,8 @@ def test_what_is_written_is_read_again_without_aliases(tmp_path: Path) -> None:
 def test_a_learning_rate_in_powers_of_ten_is_a_number(tmp_path: Path) -> None:
     file = copied(tmp_path)
     text = file.read_text(encoding="utf-8")
-    assert "lr: 0.005" in text
-    file.write_text(text.replace("lr: 0.005", "lr: 5e-3"), encoding="utf-8")
+    assert "lr: 0.003" in text
+    file.write_text(text.replace("lr: 0.003", "lr: 3e-3"), encoding="utf-8")
     assert params.load(file).active == params.load(SHIPPED).active
 
 

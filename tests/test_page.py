@@ -106,11 +106,11 @@ def test_a_report_of_nothing_says_what_is_missing_and_how_to_make_it(tmp_path: P
     root = reporting.prepare_root(tmp_path / "root")
     shutil.rmtree(root / "reports/efficiency")
     for name in ("networks.json", "curves.csv"):
-        (root / "reports" / name).unlink()
-    (root / "reports/results.jsonl").write_text("", encoding="utf-8")
+        (root / "reports/embedded" / name).unlink()
+    (root / "reports/results/embedded.jsonl").write_text("", encoding="utf-8")
     with contextlib.chdir(root):
         report.main()
-        text = (root / "reports/index.html").read_text(encoding="utf-8")
+        text = (root / "reports/embedded/index.html").read_text(encoding="utf-8")
         assert "There are none yet: <code>dvc repro -s pictures report</code>" in text
         assert text.count("Not drawn from these results yet") == sum(map(len, WORDS.values()))
         assert "<img" not in text
@@ -118,29 +118,31 @@ def test_a_report_of_nothing_says_what_is_missing_and_how_to_make_it(tmp_path: P
 
         figures.main()  # of no result
         pictures.main()  # of no network
-        about = json.loads(Path("reports/pictures/pictures.json").read_text(encoding="utf-8"))
+        about = json.loads(
+            Path("reports/embedded/pictures/pictures.json").read_text(encoding="utf-8")
+        )
         assert about["rows"] == []
         assert about["missing"][0].startswith(
             "baseline-0 is not trained: `dvc repro evaluate@baseline-0`, then"
         )
         report.main()
-        text = (root / "reports/index.html").read_text(encoding="utf-8")
+        text = (root / "reports/embedded/index.html").read_text(encoding="utf-8")
         assert "Left out: baseline-0 is not trained: <code>dvc repro evaluate@baseline-0" in text
         assert text.count("Not drawn, because") == sum(map(len, WORDS.values()))
 
 
 def test_what_was_made_of_other_results_is_not_shown(reports: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    shutil.copytree(reports.parent, root, ignore=shutil.ignore_patterns("data"))
-    lines = (root / "reports/results.jsonl").read_text(encoding="utf-8").splitlines()
+    shutil.copytree(reports.parents[1], root, ignore=shutil.ignore_patterns("data"))
+    lines = (root / "reports/results/embedded.jsonl").read_text(encoding="utf-8").splitlines()
     record = json.loads(lines[0])["record"]
     changed = lines[0].replace(record["weights_sha256"], "0" * 64)
-    (root / "reports/results.jsonl").write_text(
+    (root / "reports/results/embedded.jsonl").write_text(
         "\n".join([changed, *lines[1:]]) + "\n", encoding="utf-8"
     )
     with contextlib.chdir(root):
         report.main()
-    text = (root / "reports/index.html").read_text(encoding="utf-8")
+    text = (root / "reports/embedded/index.html").read_text(encoding="utf-8")
     assert text.count("Not drawn from these results yet") == sum(map(len, WORDS.values()))
     assert "are of other networks than the tables: <code>dvc repro -s pictures report" in text
     assert "<img" not in text
@@ -152,11 +154,15 @@ def test_pictures_are_chosen_by_the_rule_and_the_same_again(tmp_path: Path) -> N
     reporting.add_weights(root, ("baseline", "ann", "apnb"))
     with contextlib.chdir(root):
         pictures.main()
-        files = sorted(Path("reports/pictures").iterdir())
+        files = sorted(Path("reports/embedded/pictures").iterdir())
         before = [f.read_bytes() for f in files]
         pictures.main()
-        assert [f.read_bytes() for f in sorted(Path("reports/pictures").iterdir())] == before
-        about = json.loads(Path("reports/pictures/pictures.json").read_text(encoding="utf-8"))
+        assert [
+            f.read_bytes() for f in sorted(Path("reports/embedded/pictures").iterdir())
+        ] == before
+        about = json.loads(
+            Path("reports/embedded/pictures/pictures.json").read_text(encoding="utf-8")
+        )
         mious = [row["miou"]["ann"] for row in about["rows"]]
         assert mious == sorted(mious, reverse=True)
         assert [a["variant"] for a in about["attention"]] == ["apnb"]

@@ -43,7 +43,7 @@ def test_one_command_makes_everything(clone: Clone) -> None:
     assert "3 of 3 runs are to be trained" in told
     assert "the report is reports/index.html" in told
     assert "INFO" not in told  # no library's log lines
-    table = pd.read_csv(clone.path / "reports/tables/ablation.csv")
+    table = pd.read_csv(clone.path / "reports/embedded/tables/ablation.csv")
     assert table["variant"].tolist() == list(VARIANTS)
     assert table["n"].tolist() == [1] * 3
     for name, miou in zip(table["variant"], table["miou"], strict=True):
@@ -52,13 +52,13 @@ def test_one_command_makes_everything(clone: Clone) -> None:
         )
         assert abs(100 * scores["protocols"]["whole"]["miou"] - miou) < 1e-3
         assert scores["images"] == 4
-    lines = (clone.path / "reports/results.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (clone.path / "reports/results/embedded.jsonl").read_text(encoding="utf-8").splitlines()
     for line in map(json.loads, lines):
         weights = (clone.path / f"weights/embedded/{line['variant']}-0.safetensors").read_bytes()
         assert line["record"]["weights_sha256"] == hashlib.sha256(weights).hexdigest()
         lock = (clone.path / "requirements.lock").read_bytes()
         assert line["record"]["environment"]["lock"] == hashlib.sha256(lock).hexdigest()
-    losses = pd.read_csv(clone.path / "reports/curves.csv", dtype=str)
+    losses = pd.read_csv(clone.path / "reports/embedded/curves.csv", dtype=str)
     for name, rows in losses.groupby("variant"):
         curve = pd.read_csv(clone.path / f"runs/embedded/{name}-0/curve.csv", dtype=str)
         assert rows["loss"].tolist() == curve["loss"].tolist()  # to the last digit
@@ -66,24 +66,26 @@ def test_one_command_makes_everything(clone: Clone) -> None:
     page = (clone.path / "reports/README.md").read_text(encoding="utf-8")
     assert "not comparable with the paper's" in page
     assert "75.8†" in page
-    latex = (clone.path / "reports/tables/ablation.tex").read_text(encoding="utf-8")
+    latex = (clone.path / "reports/embedded/tables/ablation.tex").read_text(encoding="utf-8")
     assert r"75.8$^\dagger$" in latex
-    costs = pd.read_csv(clone.path / "reports/tables/efficiency.csv")
+    costs = pd.read_csv(clone.path / "reports/embedded/tables/efficiency.csv")
     assert costs["block"].unique().tolist() == ["nb", "apnb", "fnb", "afnb"]
     assert (costs["fwd_ms"] > 0).all()
     assert (costs["fwd+bwd_ms"] > 0).all()
-    networks = pd.read_csv(clone.path / "reports/tables/networks.csv").set_index("variant")
+    networks = pd.read_csv(clone.path / "reports/embedded/tables/networks.csv").set_index("variant")
     assert (networks["parameters"].diff().iloc[1:] > 0).all()
     assert (networks["trained_to_predicted"] > 0).all()
     for figure in ("operation-times", "cost-against-positions"):
-        assert "APNB, " in (clone.path / f"reports/figures/{figure}.svg").read_text(
+        assert "APNB, " in (clone.path / f"reports/embedded/figures/{figure}.svg").read_text(
             encoding="utf-8"
         )
     plan = (clone.path / "reports/plan.md").read_text(encoding="utf-8")
     assert re.search(r"\| embedded +\| 3 +\| 3 ", plan)
     comparison = pd.read_csv(clone.path / "reports/tables/cityscapes.csv").set_index("method")
     assert comparison.loc["ann", "n"] == 0  # the drawn scenes are not Cityscapes
-    by_class = pd.read_csv(clone.path / "reports/tables/cityscapes_classes.csv").set_index("class")
+    by_class = pd.read_csv(clone.path / "reports/embedded/tables/cityscapes_classes.csv").set_index(
+        "class"
+    )
     miou = table.set_index("variant").loc["ann", "miou"]
     assert abs(by_class.loc["mean", "ann"] - miou) < 1e-3
     assert clone.run("dvc", "status").strip() == "Data and pipelines are up to date."
@@ -178,7 +180,7 @@ def test_pool_sizes_rerun_their_variant_and_the_tables_only(clone: Clone) -> Non
     own |= {"figures", "pictures", "report"}
     clone.edit("- 8\n  ann:", "- 7\n  ann:")
     assert clone.repro() - {"check", "plan", "networks"} == own
-    page = pd.read_csv(clone.path / "reports/tables/ablation.csv").set_index("variant")
+    page = pd.read_csv(clone.path / "reports/embedded/tables/ablation.csv").set_index("variant")
     assert pd.isna(page.loc["apnb", "published"])  # the paper has no such row
 
     clone.edit("- 7\n  ann:", "- 8\n  ann:")
@@ -267,7 +269,7 @@ def test_runs_that_fail_are_told(clone: Clone) -> None:
     logs = "".join(f.read_text(encoding="utf-8") for f in clone.path.glob("logs/*.log"))
     assert "the loss is" in logs
     assert "Traceback" not in logs
-    results = clone.path / "reports/results.jsonl"
+    results = clone.path / "reports/results/embedded.jsonl"
     failed = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
     assert [(f["variant"], f["seed"], f["stage"]) for f in failed] == [
         (v, 0, "train") for v in VARIANTS
@@ -276,7 +278,7 @@ def test_runs_that_fail_are_told(clone: Clone) -> None:
         assert re.search(
             r"is .* at iteration \d+, learning rate .*, with the images [a-z]", failure["reason"]
         )
-    table = pd.read_csv(clone.path / "reports/tables/ablation.csv")
+    table = pd.read_csv(clone.path / "reports/embedded/tables/ablation.csv")
     assert table["n"].tolist() == [0] * 3
     (clone.path / "params.yaml").write_text(kept, encoding="utf-8")
     clone.run("python", "-m", "pipeline", "collect")
@@ -296,7 +298,7 @@ def test_real_images_run_through_the_same_pipeline(clone: Clone, tmp_path: Path)
     yaml_file.write_yaml(file, settings)
     clone.run("dvc", "repro", "evaluate@ann-0")
     clone.run("dvc", "repro", "--single-item", "collect", "report")
-    table = pd.read_csv(clone.path / "reports/tables/ablation.csv").set_index("variant")
+    table = pd.read_csv(clone.path / "reports/embedded/tables/ablation.csv").set_index("variant")
     assert table["n"].to_dict() == {"baseline": 0, "apnb": 0, "ann": 1}  # said, not invented
     scores = json.loads((clone.path / "runs/camvid/ann-0/scores.json").read_text(encoding="utf-8"))
     labelled = sum(

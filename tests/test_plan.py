@@ -11,6 +11,7 @@ from pipeline.engine import checkpoint
 from pipeline.measuring.counting import Needs, count_needs, training_needs
 from pipeline.measuring.process import run_in_process
 from pipeline.settings import params, schema
+from pipeline.settings.paths import ReportPaths
 from pipeline.stages import plan
 from tests import recorded
 from tests.conftest import ROOT
@@ -127,7 +128,9 @@ def test_the_closed_form_by_hand() -> None:
 def test_a_measured_step_of_this_very_network_is_taken_instead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "NETWORKS", tmp_path / "networks.json")
+    monkeypatch.chdir(tmp_path)
+    place = ReportPaths("embedded").networks
+    place.parent.mkdir(parents=True)
     train = SETTINGS.active.train
     row = {
         "profile": "embedded",
@@ -149,7 +152,7 @@ def test_a_measured_step_of_this_very_network_is_taken_instead(
         ({"status": "over", "measured": None}, assumed),
     ):
         file = recorded.networks(row | change, **{"environment.device": "a CPU"})
-        recorded.write(tmp_path / "networks.json", file)
+        recorded.write(place, file)
         frame = plan.tabulate_trainings(SETTINGS, "embedded", counts).set_index("variant")
         assert frame["how"].to_dict() == {"ann": how, "baseline": assumed}
         if not change:
@@ -171,13 +174,14 @@ def test_the_data_are_the_published_or_the_drawn_ones() -> None:
 def test_the_page_has_a_line_a_profile_and_says_what_is_assumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "NETWORKS", tmp_path / "none")
+    monkeypatch.chdir(tmp_path)
     text = plan.build_page(
         SETTINGS, {name: {"ann": NEED, "nb": NEED} for name in SETTINGS.profiles}
     )
     lines = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("| ")]
     firsts = {name.strip(): runs.strip() for name, runs, _ in lines}
-    assert {firsts[name] for name in SETTINGS.profiles} == {"6"}  # two variants, three seeds
+    for name in SETTINGS.profiles:  # two variants with each profile's seeds
+        assert firsts[name] == str(2 * len(SETTINGS.view(name).seeds))
     assert "35% of what is assumed of NVIDIA A100" in text
     assert "measured memory" not in text
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.data.formats import DATASETS
 from pipeline.engine import yaml_file
-from pipeline.stages import check, collect, contact_sheet, evaluate, prepare, report, train
+from pipeline.stages import check, collect, contact_sheet, evaluate, index, prepare, report, train
 from tests.conftest import ROOT, small
 from tests.trees import TREES
 
@@ -52,8 +52,10 @@ def test_from_the_published_files_to_the_tables(
     shrink(settings["profiles"][name])
     settings["profiles"][name]["prepare"]["decode"] = decode
     settings = small(settings) | {"profile": name, "dataset_dir": "published"}
+    settings["data"][name] = "published"
     yaml_file.write_yaml(Path("params.yaml"), settings)
-    Path("reports").mkdir()
+    Path(f"reports/{name}").mkdir(parents=True)
+    Path("reports/results").mkdir()
     shutil.copy(ROOT / "reports/published.yaml", "reports")
 
     check.main()
@@ -66,6 +68,7 @@ def test_from_the_published_files_to_the_tables(
         evaluate.main(variant, 0)
     collect.main()
     report.main()
+    index.main()
 
     dataset = DATASETS[name]
     scores = json.loads(Path(f"runs/{name}/ann-0/scores.json").read_text(encoding="utf-8"))
@@ -77,7 +80,9 @@ def test_from_the_published_files_to_the_tables(
         assert list(found["class_iou"]) == list(dataset.classes)
         assert (found["miou_with_background"] is not None) == dataset.background
         assert (found["category_miou"] is not None) == (name == "cityscapes")
-    assert pd.read_csv("reports/tables/ablation.csv").set_index("variant").loc["ann", "n"] == 1
+    assert (
+        pd.read_csv(f"reports/{name}/tables/ablation.csv").set_index("variant").loc["ann", "n"] == 1
+    )
     if name != "camvid":  # which the paper has no table of
         rows = Path(f"reports/tables/{name}.md").read_text(encoding="utf-8")
         ours = f"{100 * scores['protocols']['multi_scale']['miou']:.1f}"

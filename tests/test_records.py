@@ -23,7 +23,7 @@ from tests import recorded
 from tests.conftest import ROOT
 
 PAGE = ROOT / "docs/results.md"
-NETWORKS = records.read(records.NetworkCosts, ROOT / "reports/networks.json")
+NETWORKS = records.read(records.NetworkCosts, ROOT / "reports/embedded/networks.json")
 BLOCKS = records.read(records.BlockCosts, ROOT / "reports/efficiency/stage.json")
 FAILURE = records.Failure(
     version=1,
@@ -45,7 +45,7 @@ FILES = {  # a record of each kind, the file that has it, and what writes it aga
     ),
     "scores": (recorded.SCORES, "runs/embedded/ann-0/scores.json", "evaluate@ann-0"),
     "failure": (FAILURE, "runs/embedded/ann-0/failure.json", "delete the file"),
-    "networks": (NETWORKS, "reports/networks.json", "networks"),
+    "networks": (NETWORKS, "reports/embedded/networks.json", "networks"),
     "efficiency": (BLOCKS, "reports/efficiency/h200.json", "pipeline efficiency h200"),
 }
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
@@ -76,7 +76,7 @@ def test_the_pages_lines_rebuild_the_ablation_table(monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(ROOT)
     found: dict[str, Any] = {}
     exec(code[0], found)
-    expected = pd.read_csv(ROOT / "reports/tables/ablation.csv").set_index("variant")
+    expected = pd.read_csv(ROOT / "reports/embedded/tables/ablation.csv").set_index("variant")
     pd.testing.assert_frame_equal(
         found["table"], expected[["miou", "sd", "n"]], atol=1e-4, rtol=0, check_dtype=False
     )
@@ -131,9 +131,11 @@ def test_a_line_that_does_not_fit_is_named_by_its_number() -> None:
         (lacks, "run.record.speed.seconds is missing"),
     ):
         with pytest.raises(InputError) as refused:
-            records.read_lines(f"{one}\n{json.dumps(line)}\n", Path("reports/results.jsonl"))
+            records.read_lines(
+                f"{one}\n{json.dumps(line)}\n", Path("reports/results/embedded.jsonl")
+            )
         sentence = str(refused.value)
-        assert sentence.startswith("reports/results.jsonl, line 2: ")
+        assert sentence.startswith("reports/results/embedded.jsonl, line 2: ")
         assert problem in sentence
         assert "dvc repro -f -s collect" in sentence
 
@@ -142,7 +144,7 @@ def test_the_committed_files_are_the_same_bytes_again(tmp_path: Path) -> None:
     text = recorded.RESULTS.read_text(encoding="utf-8")
     assert "".join(json.dumps(line.as_json()) + "\n" for line in recorded.LINES) == text
     for file, model in (
-        (ROOT / "reports/networks.json", records.NetworkCosts),
+        (ROOT / "reports/embedded/networks.json", records.NetworkCosts),
         *((file, records.BlockCosts) for file in (ROOT / "reports/efficiency").glob("*.json")),
     ):
         records.write(tmp_path / file.name, records.read(model, file))

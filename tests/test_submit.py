@@ -153,7 +153,10 @@ def test_what_cannot_be_submitted_is_refused_in_a_sentence(
             command_line("submit", *words.split())
     text = Path("params.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(
-        text.replace("profile: embedded", "profile: camvid", 1), encoding="utf-8"
+        text.replace("profile: embedded", "profile: camvid", 1).replace(
+            "camvid: null", "camvid: data/embedded", 1
+        ),
+        encoding="utf-8",
     )
     with pytest.raises(InputError, match="the dataset is 'camvid'; allowed to submit: cityscapes"):
         submit.main("ann-0", "val", Path("a.zip"))

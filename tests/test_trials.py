@@ -28,7 +28,9 @@ def settings_with(evaluate: dict[str, Any] | None = None, **train: Any) -> schem
     variants = raw["variants"]
     raw = small(raw)
     raw["variants"] = {name: variants[name] for name in CONTEXTS}
-    raw["tables"] = {}
+    raw |= {"tables": {"beyond": ["ann"]}, "rows": list(CONTEXTS)}
+    for profile in raw["profiles"].values():
+        profile["tables"] = ["beyond"]
     embedded = raw["profiles"]["embedded"]
     embedded["train"] |= train
     embedded["evaluate"] |= evaluate or {}

@@ -94,7 +94,7 @@ def test_a_failed_run_is_told_beside_its_row() -> None:
 
 def renders(folder: Path) -> dict[str, bytes]:
     """What the report stage wrote."""
-    made = [*folder.glob("reports/tables/*"), *folder.glob("reports/*.*")]
+    made = [*folder.glob("reports/embedded/tables/*"), *folder.glob("reports/embedded/*.*")]
     return {str(f.relative_to(folder)): f.read_bytes() for f in made}
 
 
@@ -102,14 +102,15 @@ def bare(folder: Path, *lines: dict[str, Any]) -> Path:
     """What git has of the results and settings, and nothing else; lines come on top."""
     shutil.copytree(ROOT / "reports/efficiency", folder / "reports/efficiency")
     for name in ("params.yaml", *(f"reports/{n}" for n in report_files())):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    with (folder / "reports/results.jsonl").open("a", encoding="utf-8") as file:
+    with (folder / "reports/results/embedded.jsonl").open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
     return folder
 
 
 def report_files() -> list[str]:
-    return ["results.jsonl", "published.yaml", "networks.json"]
+    return ["results/embedded.jsonl", "published.yaml", "embedded/networks.json"]
 
 
 def test_a_report_is_the_same_twice_without_data_or_weights(
@@ -123,16 +124,19 @@ def test_a_report_is_the_same_twice_without_data_or_weights(
     subprocess.run(command, cwd=second, env=other, check=True, capture_output=True)
     made = renders(first)
     assert made == renders(second)
-    origins = json.loads(made["reports/tables/provenance.json"])
+    origins = json.loads(made["reports/embedded/tables/provenance.json"])
     commits = {
         json.loads(line)["record"]["code"]["commit"]
-        for line in (ROOT / "reports/results.jsonl").read_text(encoding="utf-8").splitlines()
+        for line in recorded.RESULTS.read_text(encoding="utf-8").splitlines()
     }
     assert set(origins["ablation"]["commits"]) == commits
     for name in ("ablation", "sampling_pairs", "networks"):
         for suffix in ("md", "tex"):
-            assert b"Provenance: commit " in made[f"reports/tables/{name}.{suffix}"]
-    assert b"Failed runs" not in made["reports/README.md"] + made["reports/index.html"]
+            assert b"Provenance: commit " in made[f"reports/embedded/tables/{name}.{suffix}"]
+    assert (
+        b"Failed runs"
+        not in made["reports/embedded/README.md"] + made["reports/embedded/index.html"]
+    )
 
 
 def test_failed_runs_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,13 +144,13 @@ def test_failed_runs_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     failed = recorded.failure("ann", 9, reason).as_json()
     monkeypatch.chdir(bare(tmp_path, failed))
     report.main()
-    summary = Path("reports/README.md").read_text(encoding="utf-8")
+    summary = Path("reports/embedded/README.md").read_text(encoding="utf-8")
     assert "are measured, 1 failed" in summary
     assert "[Failed runs](index.html#failed)" in summary
-    page = Path("reports/index.html").read_text(encoding="utf-8")
+    page = Path("reports/embedded/index.html").read_text(encoding="utf-8")
     assert '<section id="failed"' in page
     assert "the loss is nan at iteration 7 | lr 0.1" in page
-    frame = pd.read_csv("reports/tables/ablation.csv").set_index("variant")
+    frame = pd.read_csv("reports/embedded/tables/ablation.csv").set_index("variant")
     assert frame["failed"].to_dict() == {n: int(n == "ann") for n in frame.index}
 
 

@@ -153,14 +153,8 @@ def print_results(settings: Params) -> None:
     own = ReportPaths(settings.profile)
     if own.metrics.exists():
         metrics = read_json(own.metrics)
-        for table, counts in metrics.items():
-            verdicts = [
-                f"{n} {word.replace('_', ' ')}"
-                for word, n in counts.items()
-                if n and isinstance(n, int)  # the order is a fraction
-            ]
-            if table != "miou" and verdicts:
-                print(f"{table}: {', '.join(verdicts)}")
+        counts = metrics["results"].items()
+        print(f"the paper's claims: {', '.join(f'{n} {word}' for word, n in counts if n)}")
     print(
         f"Everything is up to date; the report is {own.page}, in short {own.summary}; all "
         f"experiments: {INDEX}; runs: `make ui`"

@@ -73,5 +73,7 @@ def measure(call: Call, device: str, *, repeats: int, seconds: float) -> Measure
         peak_bytes=peak,
         memory_by=memory.name_method(device),
         seconds=statistics.median(times),
+        fastest=min(times),
+        slowest=max(times),
         repeats=len(times),
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.reporting import method
-from pipeline.reporting.comparable import explain_comparability
+from pipeline.reporting.claims import sections as claims
 from pipeline.reporting.figures import gallery as figures
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.pictures import gallery as pictures
@@ -38,11 +38,9 @@ def build_report(inputs: Inputs) -> list[Section]:
 def _build_sections(inputs: Inputs) -> Iterator[Section]:
     settings = inputs.settings
     papers = list(paper.build_sections(inputs))
-    note = explain_comparability(settings)
-    title = f"Results: profile `{settings.profile}`" if note else "Results"
-    claims = "\n".join(f"- {section.headline}" for section in papers if section.headline)
-    yield Section("results", title, 1, notes="\n\n".join(filter(None, [claims, note])))
+    yield claims.build_results(inputs)
     yield from papers
+    yield claims.build_answers(inputs)
     if inputs.failures:
         yield runs.build_failures(inputs.failures)
     if settings.checkpoints:
@@ -63,6 +61,6 @@ def _build_sections(inputs: Inputs) -> Iterator[Section]:
 
 
 def list_metrics(inputs: Inputs, sections: list[Section]) -> dict[str, Any]:
-    """Return what metrics.json has: mIoU in percent by variant, and each table's verdicts."""
+    """Return what metrics.json has: mIoU in percent by variant, verdicts, and orders."""
     miou = {name: round(mean(own), 2) for name, own in inputs.results.items() if own}
     return {"miou": miou} | {s.name: s.metrics for s in sections if s.metrics}

@@ -23,6 +23,7 @@ class Column:
         missing: The text for a missing value (None, nan or NA), or a function of the whole row.
         align: The side on which the texts line up.
         unit: The size of the unit in which the value is shown, e.g. 1e6 for millions.
+        is_verdict: Whether its texts are verdicts, each maybe with a colon and more words.
     """
 
     key: str
@@ -31,6 +32,7 @@ class Column:
     missing: str | Callable[[Row], str] = ""
     align: Literal["left", "right"] = "left"
     unit: float = 1
+    is_verdict: bool = False
 
     @property
     def heading(self) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pandas as pd
 
 from pipeline.reporting import provenance
+from pipeline.reporting.claims import details
+from pipeline.reporting.claims import sections as claims
 from pipeline.reporting.columns import Column, Number, Table
-from pipeline.reporting.comparable import explain_evidence
 from pipeline.reporting.inputs import Inputs, Overview
 from pipeline.reporting.rendering import to_markdown
 from pipeline.reporting.sections import Section
@@ -24,34 +25,40 @@ COLUMNS = (
     Column("commit"),
     Column("machine"),
 )
+SUMMARISED = ("claims", "cost_claims", "experiments")
 NONE = "There are no results yet; `dvc repro` makes them."
 
 
 def build_index(overview: Overview) -> list[Section]:
     """Return the sections of the index page."""
-    return [build_experiments(overview), *comparisons.build_sections(overview)]
+    return [
+        *claims.build_overview(overview),
+        build_experiments(overview),
+        *comparisons.build_sections(overview),
+    ]
 
 
 def build_experiments(overview: Overview) -> Section:
-    """Return a row for each experiment, and what it is evidence for."""
+    """Return a row for each experiment."""
     experiments = overview.experiments
     frame = pd.DataFrame([_describe(e) for e in experiments], columns=[c.key for c in COLUMNS])
-    notes = "\n".join(_list_notes(experiments)) or NONE
+    notes = "\n".join(_list_notes(experiments)) if experiments else NONE
     return Section("experiments", "Experiments", table=Table(frame, COLUMNS), notes=notes)
 
 
 def render_summary(sections: list[Section]) -> str:
-    """Return the index as Markdown: reports/README.md."""
+    """Return the index as Markdown, the ledger first: reports/README.md."""
     parts = [
         "# Results of all experiments",
         f"This is the summary. [{INDEX.name}]({INDEX.name}) has everything on one page.",
     ]
     for section in sections:
-        if section.title and not section.files:  # a table of a file of its own is linked below
+        if section.name in SUMMARISED:
             parts.append(f"## {section.title}")
             if section.table is not None and len(section.table.frame):
                 parts.append(to_markdown(section.table))
             parts.append(section.notes)
+    parts.insert(-3, details.RULE)
     parts += ["## Where the rest is", "\n".join(_list_links(sections))]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -59,7 +66,7 @@ def render_summary(sections: list[Section]) -> str:
 def _list_links(sections: list[Section]) -> Iterator[str]:
     for section in sections:
         for file in section.files:
-            yield f"- [{section.title}]({INDEX_TABLES.name}/{file.name}.md): the comparison table"
+            yield f"- [{section.title}]({INDEX_TABLES.name}/{file.name}.md)"
     yield f"- [{RESULTS.name}/]({RESULTS.name}/): each run of each experiment, a line each"
     yield f"- [{PUBLISHED.name}]({PUBLISHED.name}): the published figures, with their sources"
 
@@ -92,13 +99,12 @@ def _link_page(inputs: Inputs) -> str:
 
 def _list_notes(experiments: list[Inputs]) -> Iterator[str]:
     for inputs in experiments:
-        words = explain_evidence(inputs.settings)
         if rows := _list_changed(inputs):
-            words += (
-                f" params.yaml has other settings now than these results: {', '.join(rows)}. "
-                f"`python -m pipeline use {inputs.settings.profile}` and `dvc repro` train them."
+            yield (
+                f"- **{inputs.experiment}**: params.yaml has other settings now than these "
+                f"results: {', '.join(rows)}. `python -m pipeline use {inputs.settings.profile}` "
+                f"and `dvc repro` train them."
             )
-        yield f"- **{inputs.experiment}**: {words}"
 
 
 def _list_changed(inputs: Inputs) -> list[str]:

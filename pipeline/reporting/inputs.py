@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from pipeline.engine.errors import InputError
+from pipeline.reporting.claims.entries import Claims, read_claims
 from pipeline.reporting.measured import Published
 from pipeline.reporting.results import Results, group_runs, list_checkpoints, list_failures
 from pipeline.settings import records
@@ -34,6 +35,7 @@ class Inputs:
         published: published.yaml, the figures of the paper and of others.
         blocks: What blocks cost, one file for each machine.
         networks: What networks cost; None if that was not measured.
+        claims: claims.yaml, the paper's claims.
     """
 
     experiment: str
@@ -44,6 +46,7 @@ class Inputs:
     published: Published
     blocks: list[BlockCosts]
     networks: NetworkCosts | None
+    claims: Claims
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,14 @@ class Overview:
         settings: params.yaml.
         published: published.yaml.
         blocks: What blocks cost, one file for each machine.
+        claims: claims.yaml.
         experiments: Those with results, the active profile's first.
     """
 
     settings: Params
     published: Published
     blocks: list[BlockCosts]
+    claims: Claims
     experiments: list[Inputs]
 
 
@@ -82,7 +87,8 @@ def read_overview(settings: Params) -> Overview:
         if lines:
             view = settings.view(_find_profile(file, lines, settings))
             experiments.append(_collect(view, file.stem, lines))
-    return Overview(settings, _read_published(), _read_blocks(), experiments)
+    claims = read_claims(settings)
+    return Overview(settings, _read_published(), _read_blocks(), claims, experiments)
 
 
 def _collect(settings: Params, name: str, lines: list[Line]) -> Inputs:
@@ -96,6 +102,7 @@ def _collect(settings: Params, name: str, lines: list[Line]) -> Inputs:
         published=_read_published(),
         blocks=_read_blocks(),
         networks=records.read(NetworkCosts, networks) if networks.exists() else None,
+        claims=read_claims(settings),
     )
 
 

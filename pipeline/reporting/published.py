@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from pipeline.reporting.columns import DAGGER
 from pipeline.reporting.measured import ANN, Published, paper_pooling, plain
-from pipeline.settings.schema import TableName, Variant
+from pipeline.settings.schema import Params, TableName, Variant
 
 DAGGER_NOTE = f"{DAGGER} copied from the paper's text and not yet checked against it."
 _PARTS = {"common": "common_fusion"}  # a part's name in published.yaml, where it differs
@@ -40,3 +40,9 @@ FIGURE_FINDERS: dict[TableName, Callable[[Variant, Published], float | None]] = 
     "ablation": find_ablation_figure,
     "sampling": find_sampling_figure,
 }
+
+
+def find_figure(settings: Params, row: str, published: Published) -> float | None:
+    """Return the paper's mIoU of a row of params.yaml, from whichever table has it."""
+    figures = (find(settings.variants[row], published) for find in FIGURE_FINDERS.values())
+    return next((figure for figure in figures if figure is not None), None)

@@ -75,7 +75,6 @@ class Section:
         figures: Pictures below each other.
         strips: Pictures side by side.
         origin: Where the numbers come from.
-        headline: What the top of the page says about it.
         metrics: What metrics.json says about it.
         files: The tables to write as files.
     """
@@ -89,7 +88,6 @@ class Section:
     figures: tuple[Figure, ...] = ()
     strips: tuple[Strip, ...] = ()
     origin: Origin | None = None
-    headline: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
     files: tuple[TableFile, ...] = ()
 

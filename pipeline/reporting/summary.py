@@ -8,18 +8,17 @@ from typing import Any
 import pandas as pd
 
 from pipeline.reporting import provenance
-from pipeline.reporting.columns import Column, Number, Table
+from pipeline.reporting.claims import details
+from pipeline.reporting.columns import Column, Table
 from pipeline.reporting.comparable import explain_comparability
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.rendering import to_markdown
 from pipeline.reporting.sections import Section
 from pipeline.reporting.tables import paper
-from pipeline.reporting.verdicts import JUDGED, NOT_MEASURED
 from pipeline.settings.paths import EFFICIENCY, INDEX, PLAN, PUBLISHED, ReportPaths
 from pipeline.settings.schema import Params
 
 PAIRS = (Column("what"), Column("value"))
-CLAIMS = (Column("table"), Number("claims"), *(Number(w) for w in (*JUDGED, NOT_MEASURED)))
 
 
 def render_summary(inputs: Inputs, sections: list[Section]) -> str:
@@ -32,15 +31,13 @@ def _list_parts(inputs: Inputs, sections: list[Section]) -> Iterator[str]:
     yield f"# Results of the profile `{inputs.settings.profile}`"
     yield explain_comparability(inputs.settings)
     yield f"This is the summary. [{page}]({page}) has everything on one page."
+    results = next(section for section in sections if section.name == "results")
+    yield "## The paper's claims"
+    if results.table is not None:
+        yield to_markdown(results.table)
+    yield details.RULE
     yield "## What was run"
     yield to_markdown(_describe_runs(inputs))
-    yield "## Are the paper's claims reproduced?"
-    yield to_markdown(_count_claims(sections))
-    yield (
-        "The paper claims that a row is better, or worse, than the table's reference row. A claim "
-        "is *reproduced* if a paired t-test over equal seeds finds a difference of the same sign. "
-        "*within noise* shows neither a difference nor that there is none."
-    )
     for section in sections:
         if section.name in paper.PAPER_TABLES and section.table is not None:
             yield f"## {section.title}"
@@ -79,16 +76,6 @@ def _describe_changes(dirty: bool | None) -> str:
 
 def _join(values: Any) -> str:
     return ", ".join(values)
-
-
-def _count_claims(sections: list[Section]) -> Table:
-    """Return the counts of verdicts of each of the paper's tables."""
-    rows = []
-    for section in sections:
-        if section.name in paper.PAPER_TABLES:
-            counts = {w: section.metrics[w.replace(" ", "_")] for w in (*JUDGED, NOT_MEASURED)}
-            rows.append({"table": section.name, "claims": sum(counts.values())} | counts)
-    return Table(pd.DataFrame(rows, columns=[c.key for c in CLAIMS]), CLAIMS)
 
 
 def _describe_files(settings: Params) -> dict[Path, str]:

@@ -23,6 +23,7 @@ MLFLOW_LOCK = Path(".mlflow.lock")  # held while MLflow's store is made or searc
 UNSENT = Path(".mlflow.unsent")  # exists while something could not be sent to MLflow
 
 REPORTS = Path("reports")
+CLAIMS = REPORTS / "claims.yaml"
 EFFICIENCY = REPORTS / "efficiency"  # a file for each machine
 INDEX = REPORTS / "index.html"
 INDEX_SUMMARY = REPORTS / "README.md"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.engine import errors, workspace
 from pipeline.engine.files import whole_file, whole_folder, write_json
+from pipeline.reporting.claims.entries import read_claims
 from pipeline.settings import contexts, inputs, params, paths, schema, trials
 
 
@@ -94,6 +95,7 @@ def main() -> None:
                 f"is a network's .pth or .safetensors file"
             )
     contexts.check_contexts(settings)
+    read_claims(settings)
     check_weights(settings)
     check_networks(settings)
     with whole_folder(paths.INPUTS) as folder:

@@ -5,14 +5,12 @@ import mimetypes
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from pipeline.reporting.provenance import line
 from pipeline.reporting.rendering import make_environment
 from pipeline.reporting.sections import Section
-from pipeline.reporting.verdicts import REPRODUCED
 
 FEW = 12  # a longer table in a subsection is folded
 MANY = 24  # a longer table is folded everywhere
@@ -22,7 +20,7 @@ def render_page(sections: Iterable[Section], root: Path) -> str:
     """Return the page.
 
     Args:
-        sections: The sections; the first stands at the top with the counts of verdicts.
+        sections: The sections; the first stands at the top.
         root: reports/, where the files of the figures are.
     """
     head, *groups = group_sections(sections)
@@ -33,10 +31,7 @@ def render_page(sections: Iterable[Section], root: Path) -> str:
         "size": lambda file: measure_picture(root / file),
         "split": split_notes,
     }
-    page: str = environment.get_template("page.html.j2").render(
-        head=head[0], groups=groups, claims=list_claims(s for group in groups for s in group)
-    )
-    return page
+    return str(environment.get_template("page.html.j2").render(head=head[0], groups=groups))
 
 
 def group_sections(sections: Iterable[Section]) -> list[list[Section]]:
@@ -61,19 +56,6 @@ def fold_table(section: Section) -> bool:
     """Whether the section's table is folded."""
     rows = 0 if section.table is None else len(section.table.frame)
     return rows > (FEW if section.level > 2 else MANY)
-
-
-def list_claims(sections: Iterable[Section]) -> list[dict[str, Any]]:
-    """Return the counts of verdicts for each table of claims."""
-    claims = []
-    for section in sections:
-        counts = {k: v for k, v in section.metrics.items() if isinstance(v, int)}
-        if total := sum(counts.values()):
-            parts = [(k.replace("_", " "), v) for k, v in counts.items() if v]
-            reproduced = counts.get(REPRODUCED, 0)
-            claim = {"section": section, "total": total, "reproduced": reproduced, "parts": parts}
-            claims.append(claim)
-    return claims
 
 
 def encode_file(file: Path) -> str:

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 import contexts
-from pipeline.reporting import provenance, verdicts
+from pipeline.reporting import provenance
 from pipeline.reporting.columns import Column, Number, Table
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.sections import Section, TableFile
@@ -20,7 +20,7 @@ SOURCES = {
     "apnb": "Zhu et al., ICCV 2019, arXiv 1908.07678",
 }
 NOTE = (
-    "There are no published figures for this training, so there are no verdicts. All rows have "
+    "There are no published figures for this training. All rows have "
     "the profile's backbone, reduction, classifier and recipe. They differ in what stands between "
     "reduction and classifier; *ann* differs in its fusion too.\n\n"
     "**Budget.** *block* counts the parameters that the baseline does not have. The widths of "
@@ -47,7 +47,7 @@ def build_frame(inputs: Inputs) -> pd.DataFrame:
     settings = inputs.settings
     names = settings.tables["beyond"]
     frame = rows.compare_rows(inputs, "beyond", [None] * len(names))
-    claims = ["published", "published_difference", "published_status", "verdict"]
+    claims = ["published", "published_difference", "published_status"]
     frame = frame.drop(columns=claims)
     variants = [settings.variants[name] for name in names]
     models = [rows.name_model(v) for v in variants]
@@ -71,8 +71,9 @@ def build_section(inputs: Inputs) -> Section:
     table = build_table(inputs)
     comparison, files = pairs.compare_pairs(inputs.results, "beyond", names, origin)
     body = f"{comparison}\n\n{NOTE}"
-    intervals = verdicts.explain_intervals(table.frame["n"])
-    file = TableFile("beyond", table, f"{body.replace('](tables/', '](')}\n\n{intervals}", origin)
+    file = TableFile(
+        "beyond", table, f"{body.replace('](tables/', '](')}\n\n{rows.INTERVALS}", origin
+    )
     title = "Beyond the paper"
     return Section("beyond", title, table=table, notes=body, origin=origin, files=(file, *files))
 

@@ -1,5 +1,6 @@
 """Compare every two rows of a table over equal seeds."""
 
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -9,29 +10,24 @@ from pipeline.reporting.columns import Column, Number, Row, Table
 from pipeline.reporting.provenance import Origin
 from pipeline.reporting.results import Results, by_seed
 from pipeline.reporting.sections import TableFile
-from pipeline.reporting.statistics import LEVEL, MOST_SEEDS, POWER, Pair, pair
+from pipeline.reporting.statistics import LEVEL, MOST_SEEDS, POWER, Pair, adjust, pair
 
 NOTE = (
     "*difference*: the first row minus the second, mIoU in percent, over the seeds that both "
-    "have. *P(first > second)*: the probability of improvement of Agarwal et al. (2021). Of all "
-    "pairs of a run of the first and a run of the second, it is the share that the first wins; a "
-    "tie counts half. Brackets: 95 % percentile bootstrap intervals, too narrow with few seeds. "
-    f"*p*: paired t-test; *different*: p < {LEVEL}. *seeds needed*: the fewest seeds with which "
-    f"that test finds the measured difference at the measured spread {100 * POWER:.0f} % of the "
-    "time. With a few seeds this number is itself uncertain."
+    "have. Brackets: 95 % intervals of Student's t. *p*: paired t-test. *adjusted p*: by Holm's "
+    f"method over all pairs of this table; *different*: it is below {LEVEL}. *seeds needed*: the "
+    f"fewest seeds with which an unadjusted test finds the measured difference at the measured "
+    f"spread {100 * POWER:.0f} % of the time. With a few seeds this number is itself uncertain."
 )
 
 
 def list_values(comparison: Pair) -> dict[str, float]:
     """Return a comparison's values by their names in the CSV files."""
-    difference, improvement = comparison.difference, comparison.improvement
+    difference = comparison.difference
     return {
         "difference": difference.value,
         "difference_low": difference.low,
         "difference_high": difference.high,
-        "improvement": improvement.value,
-        "improvement_low": improvement.low,
-        "improvement_high": improvement.high,
         "p": comparison.p,
         "seeds_needed": comparison.seeds_needed,
     }
@@ -39,12 +35,14 @@ def list_values(comparison: Pair) -> dict[str, float]:
 
 def build_frame(results: Results, names: list[str]) -> pd.DataFrame:
     """Return a row for every two variants that share a seed."""
-    rows = []
+    rows: list[Row] = []
     for first, second in combinations(names, 2):
         comparison = pair(by_seed(results[first]), by_seed(results[second]))
         if comparison.n:
-            row = {"first": first, "second": second, "n": comparison.n} | list_values(comparison)
-            rows.append(row | {"different": comparison.is_different})
+            row: Row = {"first": first, "second": second, "n": comparison.n}
+            rows.append(row | list_values(comparison))
+    for row, p in zip(rows, adjust([row["p"] for row in rows]), strict=True):
+        row |= {"adjusted_p": p, "different": p < LEVEL}
     return pd.DataFrame(rows)
 
 
@@ -53,8 +51,8 @@ def count_differences(frame: pd.DataFrame) -> str:
     if frame.empty:
         return "No two rows share a seed, so there is nothing to compare."
     return (
-        f"{frame['different'].sum()} of {len(frame)} pairs of rows differ (p < {LEVEL}). Chance "
-        f"alone would make about {LEVEL * len(frame):.0f} differ."
+        f"{frame['different'].sum()} of {len(frame)} pairs of rows differ (p < {LEVEL}, adjusted "
+        "over all pairs by Holm's method)."
     )
 
 
@@ -80,9 +78,8 @@ def format_difference(row: Row) -> str:
     return f"{row['difference']:+z.1f}{interval}"
 
 
-def _format_improvement(row: Row) -> str:
-    interval = format_interval(row["improvement_low"], row["improvement_high"], ".2f")
-    return f"{row['improvement']:.2f}{interval}"
+def _format_p(key: str, row: Row) -> str:
+    return "< 0.001" if row[key] < 0.001 else f"{row[key]:.3f}"
 
 
 def _format_seeds(row: Row) -> str:
@@ -95,8 +92,8 @@ COLUMNS = (
     Column("second"),
     Number("n"),
     Number("difference", format=format_difference),
-    Number("improvement", "P(first > second)", _format_improvement),
-    Number("p", format=lambda row: "< 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"),
+    Number("p", format=partial(_format_p, "p")),
+    Number("adjusted_p", "adjusted p", partial(_format_p, "adjusted_p")),
     Column("different", format=lambda row: "yes" if row["different"] else "no"),
     Number("seeds_needed", "seeds needed", _format_seeds),
 )

@@ -3,18 +3,16 @@
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 
 from ann import anchors
-from pipeline.reporting import provenance, verdicts
+from pipeline.reporting import provenance
 from pipeline.reporting.columns import Column, Number, Table
 from pipeline.reporting.comparable import explain_comparability
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.published import DAGGER_NOTE, FIGURE_FINDERS
-from pipeline.reporting.results import by_seed
 from pipeline.reporting.sections import Section, TableFile
-from pipeline.reporting.statistics import Interval, order
+from pipeline.reporting.statistics import order
 from pipeline.reporting.tables import pairs, rows
 from pipeline.settings.schema import TableName, Variant
 
@@ -62,8 +60,8 @@ _OWN_COLUMNS = {
 def build_table(inputs: Inputs, name: TableName) -> Table:
     """Return one of the paper's tables."""
     frame = _BUILDERS[name](inputs)
-    scores, claims = rows.score_columns(frame), rows.claim_columns(frame)
-    return Table(frame, (Column("variant"), *_OWN_COLUMNS[name], *scores, *claims))
+    scores, figures = rows.score_columns(frame), rows.published_columns(frame)
+    return Table(frame, (Column("variant"), *_OWN_COLUMNS[name], *scores, *figures))
 
 
 def shorten_table(table: Table) -> Table:
@@ -75,21 +73,24 @@ def shorten_table(table: Table) -> Table:
         Number("sd", format=".1f"),
         Number("n"),
         Number("published", "paper mIoU", rows.format_published),
-        Column("verdict"),
     )
     return Table(table.frame, columns)
 
 
-def rank_rows(inputs: Inputs, frame: pd.DataFrame) -> Interval:
-    """Return Kendall's tau-b of the measured and the paper's order.
+def rank_rows(frame: pd.DataFrame) -> float:
+    """Return Kendall's tau-b of the measured and the paper's order of the rows."""
+    known = frame[(frame["n"] > 0) & frame["published"].notna()]
+    return order(list(known["miou"]), list(known["published"]))
 
-    It is over the seeds that all rows have.
-    """
-    measured = frame[(frame["n"] > 0) & frame["published"].notna()]
-    scores = [by_seed(inputs.results[name]) for name in measured["variant"]]
-    seeds = [s for s in inputs.settings.seeds if scores and all(s in row for row in scores)]
-    matrix = np.array([[row[seed] for seed in seeds] for row in scores])
-    return order(matrix, [float(value) for value in measured["published"]])
+
+def describe_order(tau: float) -> str:
+    """Say how far the measured order is the paper's."""
+    if math.isnan(tau):
+        return "**Order.** Too few rows are measured to compare their order with the paper's."
+    return (
+        "**Order.** Kendall's tau-b between the measured means and the paper's figures is "
+        f"{tau:.2f}. 1 is the paper's order, 0 no relation, -1 its reverse."
+    )
 
 
 def build_sections(inputs: Inputs) -> Iterator[Section]:
@@ -98,35 +99,29 @@ def build_sections(inputs: Inputs) -> Iterator[Section]:
     for name in settings.tables:
         if name in PAPER_TABLES:
             yield _build_section(inputs, name)
-    intervals = verdicts.explain_intervals(map(len, inputs.results.values()))
-    yield Section("reading", notes=f"{READING} {DAGGERS}\n\n{intervals}")
+    yield Section("reading", notes=f"{READING} {DAGGERS}\n\n{rows.INTERVALS}")
 
 
 def _build_section(inputs: Inputs, name: TableName) -> Section:
     settings, names = inputs.settings, inputs.settings.tables[name]
     table = build_table(inputs, name)
     origin = provenance.origin(rows.collect_records(inputs, names))
-    tau = rank_rows(inputs, table.frame)
-    headline = verdicts.state_counts(name, table.frame)
+    tau = rank_rows(table.frame)
     comparison, files = pairs.compare_pairs(inputs.results, name, names, origin)
-    words = f"{headline} {verdicts.describe_order(tau)}\n\n{verdicts.explain_rule(settings, name)}"
-    body = f"{words}\n\n{comparison}"
+    body = f"{describe_order(tau)}\n\n{comparison}"
     notes = [
         body.replace("](tables/", "]("),
         READING,
-        verdicts.explain_intervals(table.frame["n"]),
+        rows.INTERVALS,
         DAGGERS,
         explain_comparability(settings),
     ]
-    counts = verdicts.count_verdicts(table.frame)
     return Section(
         name,
         name.capitalize(),
         table=table,
         notes=body,
         origin=origin,
-        headline=headline,
-        metrics={word.replace(" ", "_"): number for word, number in counts.items()}
-        | ({} if math.isnan(tau.value) else {"order": round(tau.value, 2)}),
+        metrics={} if math.isnan(tau) else {"order": round(tau, 2)},
         files=(TableFile(name, table, "\n\n".join(filter(None, notes)), origin), *files),
     )

@@ -5,17 +5,19 @@ from collections.abc import Sequence
 import pandas as pd
 
 import contexts
-from pipeline.reporting import verdicts
 from pipeline.reporting.columns import Column, Number, Row
 from pipeline.reporting.inputs import Inputs
+from pipeline.reporting.measured import ANN, APNB, BASELINE, paper_pooling, plain
 from pipeline.reporting.published import mark_status
 from pipeline.reporting.results import by_seed, spread
 from pipeline.reporting.statistics import mean, pair
 from pipeline.reporting.tables import pairs
 from pipeline.settings.records import RunRecord
-from pipeline.settings.schema import TableName, Variant
+from pipeline.settings.schema import Params, TableName, Variant
 
 UNMEASURED = "not measured"
+INTERVALS = "**Intervals** are 95 % intervals of Student's t over the seeds."
+_REFERENCES = {"ablation": BASELINE, "sampling": ANN, "beyond": APNB}
 _NAMES = {"common": "common fusion", "fnb": "FNB", "afnb": "AFNB", "nb": "NB", "apnb": "APNB"}
 
 
@@ -25,6 +27,20 @@ def name_model(variant: Variant) -> str:
     names = [_NAMES.get(p) or str(contexts.load(p).TITLE) for p in parts]
     fused = variant.options is not None and variant.options.form == "fused"
     return "+ " + " + ".join(names) + ", fused attention" * fused if parts else "baseline"
+
+
+def find_reference(settings: Params, table: TableName) -> str | None:
+    """Return the row with which the others are compared.
+
+    It is the baseline of the ablation, the network with the paper's pooling of the sampling table,
+    and APNB of the table beyond the paper's.
+    """
+    for name in settings.tables[table]:
+        variant = settings.variants[name]
+        parts = (variant.fusion, variant.context)
+        if parts == _REFERENCES[table] and paper_pooling(variant) and plain(variant):
+            return name
+    return None
 
 
 def compare_rows(
@@ -43,7 +59,7 @@ def compare_rows(
     """
     settings, results = inputs.settings, inputs.results
     names = settings.tables[table]
-    base = verdicts.find_reference(settings, table)
+    base = find_reference(settings, table)
     base_figure = published[names.index(base)] if base else None
     rows = []
     for name, figure in zip(names, published, strict=True):
@@ -51,7 +67,6 @@ def compare_rows(
         difference = pair(by_seed(runs), by_seed(results[base])) if base else None
         claim = None if figure is None or base_figure is None else round(figure - base_figure, 1)
         average = mean([r.miou for r in runs])
-        verdict = verdicts.judge(claim, difference)
         reported = difference if difference and name != base else pair({}, {})
         rows.append(
             {
@@ -68,7 +83,6 @@ def compare_rows(
                 "published": figure,
                 "published_difference": claim,
                 "published_status": "" if figure is None else status,
-                "verdict": verdicts.REFERENCE if name == base and runs else verdict,
             }
         )
     return pd.DataFrame(rows)
@@ -107,13 +121,13 @@ def score_columns(frame: pd.DataFrame) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def claim_columns(frame: pd.DataFrame) -> tuple[Column, ...]:
-    """Return the columns of the paper's figures and of the verdicts."""
+def published_columns(frame: pd.DataFrame) -> tuple[Column, ...]:
+    """Return the columns of the paper's figures."""
     base = frame["reference"].iloc[0]
     columns = [Number("published", "paper mIoU", format_published)]
     if base:
         columns.append(Number("published_difference", f"paper to {base}", _format_claim))
-    return (*columns, Column("verdict"))
+    return tuple(columns)
 
 
 def collect_records(inputs: Inputs, names: Sequence[str]) -> list[RunRecord]:

@@ -20,6 +20,12 @@ class Measurement(Strict):
     peak_bytes: int = Field(description="peak memory in bytes, beyond inputs and weights")
     memory_by: str = Field(description="how the bytes were counted")
     seconds: float = Field(description="median seconds of a call")
+    fastest: float | None = Field(
+        default=None, description="seconds of the fastest call; null in older files"
+    )
+    slowest: float | None = Field(
+        default=None, description="seconds of the slowest call; null in older files"
+    )
     repeats: int = Field(description="number of calls that the median is of")
 
 

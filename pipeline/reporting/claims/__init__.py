@@ -1,0 +1,1 @@
+"""The paper's claims of reports/claims.yaml, tested on each experiment."""
