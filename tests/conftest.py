@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,6 +108,25 @@ def small(settings: dict) -> dict:  # type: ignore[type-arg]
     return settings
 
 
+def write_claims(root: Path, variants: Iterable[str]) -> None:
+    """Write the claims that speak of these variants alone, and those of costs."""
+    claims = yaml_file.read_yaml(ROOT / "reports/claims.yaml")
+    known = {None, *variants}
+    kept = {}
+    for name, claim in claims.items():
+        rows = {row for test in claim["tests"] for row in list_rows(test)}
+        if rows <= known:
+            kept[name] = claim
+    (root / "reports").mkdir(exist_ok=True)
+    yaml_file.write_yaml(root / "reports/claims.yaml", kept)
+
+
+def list_rows(test: dict) -> list:  # type: ignore[type-arg]
+    """Return the rows of a test of a claim."""
+    others = test.get("than")
+    return [test.get("row"), *test.get("rows", []), *(others if type(others) is list else [others])]
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Two threads that wait for each other on busy cores are slower than one."""
@@ -145,6 +164,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     settings["profiles"] = {name: settings["profiles"][name] for name in ("embedded", "camvid")}
     settings["networks"]["profile"] = "camvid"  # so that the plan has no ResNet-101 to count
     yaml_file.write_yaml(file, settings)
+    write_claims(path, settings["variants"])
     made.commit()
     return made
 

@@ -13,6 +13,7 @@ import yaml
 from pipeline.data.formats import DATASETS, scene
 from pipeline.engine import checkpoint, yaml_file
 from pipeline.engine.files import digest_file
+from pipeline.reporting.claims.entries import read_claims
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.results import Results
 from pipeline.settings import params, schema
@@ -22,6 +23,8 @@ from pipeline.stages import contact_sheet, figures, index, pictures, prepare, re
 from tests.conftest import ROOT
 
 PUBLISHED = yaml.safe_load((ROOT / "reports/published.yaml").read_text(encoding="utf-8"))
+CLAIMS = read_claims(params.load(ROOT / "params.yaml"), ROOT / "reports/claims.yaml")
+SHARED = ("claims.yaml", "published.yaml")
 PICTURED = ("baseline", "ann", "nb", "apnb", "afnb")
 
 
@@ -36,8 +39,17 @@ def make_inputs(
 ) -> Inputs:
     """Return what the report is made from, without costs of blocks."""
     runs = {name: [] for name in settings.variants} | (results or {})
-    own = imported or {}
-    return Inputs(settings.profile, settings, runs, own, list(failures), published, [], networks)
+    return Inputs(
+        experiment=settings.profile,
+        settings=settings,
+        results=runs,
+        imported=imported or {},
+        failures=list(failures),
+        published=published,
+        blocks=[],
+        networks=networks,
+        claims=CLAIMS,
+    )
 
 
 def prepare_root(root: Path) -> Path:
@@ -45,7 +57,7 @@ def prepare_root(root: Path) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     settings = yaml_file.read_yaml(ROOT / "params.yaml")
     yaml_file.write_yaml(root / "params.yaml", settings)
-    for name in ("results/embedded.jsonl", "embedded/networks.json", "published.yaml"):
+    for name in ("results/embedded.jsonl", "embedded/networks.json", *SHARED):
         (root / "reports" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "reports" / name, root / "reports" / name)
     shutil.copytree(ROOT / "reports/efficiency", root / "reports/efficiency")

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from pipeline.engine import yaml_file
-from tests.conftest import ROOT, Clone, copy_tracked, small
+from tests.conftest import ROOT, Clone, copy_tracked, small, write_claims
 from tests.test_profiles import shrink
 
 _FILE = re.compile(r"^`([\w./]+)`\n\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -66,6 +66,7 @@ def reduce(clone: Clone) -> set[str]:
     settings["profiles"] = {k: v for k, v in settings["profiles"].items() if k in kept}
     settings["networks"]["profile"] = profile
     yaml_file.write_yaml(clone.path / "params.yaml", settings)
+    write_claims(clone.path, settings["variants"])
     return set(new)
 
 

@@ -25,7 +25,7 @@ from pipeline.settings import records
 from pipeline.settings.paths import MANIFEST, locate_prepared
 from pipeline.stages import check, collect, imported, report
 from tests import published
-from tests.conftest import ROOT, small
+from tests.conftest import ROOT, small, write_claims
 from tests.recorded import manifest, split
 
 CLASSES = 4
@@ -160,7 +160,7 @@ def make_workplace(path: Path, classes: list[str], images: Tensor) -> list[Sampl
     settings = small(yaml_file.read_yaml(ROOT / "params.yaml"))
     settings["checkpoints"] = {"released": {"file": "released.pth", "layout": "authors"}}
     yaml_file.write_yaml(path / "params.yaml", settings)
-    (path / "reports").mkdir()
+    write_claims(path, settings["variants"])
     shutil.copy(ROOT / "reports/published.yaml", path / "reports")
     data, rng = path / locate_prepared("embedded"), np.random.default_rng(0)
     data.mkdir(parents=True)

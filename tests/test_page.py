@@ -25,6 +25,7 @@ from pipeline.reporting.sections import Section
 from pipeline.settings import params
 from pipeline.stages import figures, pictures, report
 from tests import reporting
+from tests.reporting import CLAIMS
 from tests.test_report import SETTINGS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -56,7 +57,7 @@ def test_the_page_is_one_file_with_every_figure_and_picture(reports: Path) -> No
         if tag in ("script", "iframe", "object") or (tag == "link" and given["rel"] != "icon"):
             assert not {"src", "href", "data"} & given.keys()
         if tag == "a" and not given["href"].startswith("#"):  # type: ignore[union-attr]
-            assert (reports / str(given["href"])).exists()
+            assert (reports / str(given["href"]).partition("#")[0]).exists()
     shown = {i["alt"] for i in images}
     for figure in WORDS.values():
         for name, (alternative, _) in figure.items():
@@ -74,18 +75,40 @@ def test_the_summary_is_short_and_its_links_lead_somewhere(reports: Path) -> Non
     assert len(text.split()) < 900
     assert len(text.splitlines()) < 100
     links = re.findall(r"\]\(([^)#]*)[^)]*\)", text)
-    assert {"index.html", "tables/ablation.md", "figures/", "results.jsonl"} <= set(links)
-    assert [link for link in links if not (reports / link).exists()] == ["plan.md"]  # not made here
-    claims = json.loads((reports / "metrics.json").read_text(encoding="utf-8"))["ablation"]
-    counts = [claims[key] for key in ("reproduced", "within_noise", "not_reproduced")]
-    (row,) = re.findall(r"\| ablation +\|(.*)\|", text)
-    assert list(map(int, row.split("|")))[1:4] == counts
+    assert {"index.html", "tables/ablation.md", "figures/", "../results/embedded.jsonl"} <= set(
+        links
+    )
+    missing = [link for link in links if not (reports / link).exists()]
+    assert missing == ["../plan.md"]  # not made here
+    counts = json.loads((reports / "metrics.json").read_text(encoding="utf-8"))["results"]
+    assert sum(counts.values()) == 9  # the tenth claim is on cost
+    for verdict, number in counts.items():
+        assert len(re.findall(rf"\| {verdict}[: ]", text)) == number
     frame = pd.read_csv(reports / "tables/ablation.csv").set_index("variant")
     for name, miou, sd, n in frame[["miou", "sd", "n"]].itertuples():
-        (row,) = re.findall(rf"\| {name} +\|(.*)\| +[a-z ]+\|", text.split("## Sampling")[0])
+        (row,) = re.findall(rf"\| {name} +\|(.*)\|", text.split("## Sampling")[0])
         cells = [cell.strip() for cell in row.split("|")]
         assert cells[1:4] == [f"{miou:.1f}", f"{sd:.1f}", str(n)]
         assert cells[4] == f"{frame.loc[name, 'published']:.1f}†"
+
+
+def test_the_index_begins_with_the_ledger_and_its_links_lead_somewhere(reports: Path) -> None:
+    root = reports.parent
+    text = (root / "README.md").read_text(encoding="utf-8")
+    ledger, cost = text.index("## The paper's claims"), text.index("## The paper's claims on cost")
+    assert ledger < 150
+    assert all(
+        claim.words in text[ledger:cost] for claim in CLAIMS.values() if not claim.is_of_cost
+    )
+    for claim in CLAIMS.values():
+        if claim.built_in:
+            assert claim.built_in in text
+    page = (root / "index.html").read_text(encoding="utf-8")
+    anchors = {str(given.get("id")) for _, given in Elements(page).found}
+    for target in re.findall(r"\]\(([^)]*)\)", text):
+        file, _, anchor = target.partition("#")
+        assert (root / file).exists()
+        assert not anchor or anchor in anchors
 
 
 def test_text_and_cells_are_shown_literally() -> None:
@@ -114,7 +137,7 @@ def test_a_report_of_nothing_says_what_is_missing_and_how_to_make_it(tmp_path: P
         assert "There are none yet: <code>dvc repro -s pictures report</code>" in text
         assert text.count("Not drawn from these results yet") == sum(map(len, WORDS.values()))
         assert "<img" not in text
-        assert "<strong>0</strong> of 8 claims reproduced" in text
+        assert text.count('<span class="verdict not-measured">') == 9 + 17  # claims, their tests
 
         figures.main()  # of no result
         pictures.main()  # of no network
@@ -170,7 +193,7 @@ def test_pictures_are_chosen_by_the_rule_and_the_same_again(tmp_path: Path) -> N
         missing = [sentence.split()[0] for sentence in about["missing"]]
         assert missing == ["nb-0", "afnb-0", "there"]  # and no contact sheet
         # What is drawn is what evaluation counts: the share of right pixels of the median image.
-        source = drawing.open_source(params.load())
+        source = drawing.open_source(params.load(), Path())
         order = drawing.rank_images(source, source.load_network("ann"))
         assert [order[-1][0], order[(len(order) - 1) // 2][0], order[0][0]] == mious
 
@@ -216,16 +239,19 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+@pytest.mark.parametrize("place", ["index.html", "../index.html"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280, 1920])
-def test_a_browser_shows_all_of_it(browser: Any, reports: Path, width: int, scheme: str) -> None:
+def test_a_browser_shows_all_of_it(
+    browser: Any, reports: Path, width: int, scheme: str, place: str
+) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page, told, asked = context.new_page(), [], []
     page.on("console", lambda message: told.append(message.text))
     page.on("pageerror", lambda error: told.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     start = time.monotonic()
-    page.goto((reports / "index.html").as_uri())
+    page.goto((reports / place).resolve().as_uri())
     assert time.monotonic() - start < 5  # about 0.5 s on an idle machine
     assert told == []
     assert [url[:60] for url in asked if not url.startswith(("file:", "data:"))] == []
@@ -235,13 +261,14 @@ def test_a_browser_shows_all_of_it(browser: Any, reports: Path, width: int, sche
     context.close()
 
 
+@pytest.mark.parametrize("place", ["index.html", "../index.html"])
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
-def test_it_is_accessible(browser: Any, reports: Path, width: int, scheme: str) -> None:
+def test_it_is_accessible(browser: Any, reports: Path, width: int, scheme: str, place: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
-    page.goto((reports / "index.html").as_uri())
+    page.goto((reports / place).resolve().as_uri())
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     found = Axe().run(page).response["violations"]
     bad = [v["id"] for v in found if v["impact"] in ("serious", "critical")]

@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline.data.formats import DATASETS
 from pipeline.engine import yaml_file
 from pipeline.stages import check, collect, contact_sheet, evaluate, index, prepare, report, train
-from tests.conftest import ROOT, small
+from tests.conftest import ROOT, small, write_claims
 from tests.trees import TREES
 
 WIDTHS = {"channels": 8, "key_channels": 4, "value_channels": 4, "aux_channels": 8}
@@ -54,7 +54,8 @@ def test_from_the_published_files_to_the_tables(
     settings = small(settings) | {"profile": name, "dataset_dir": "published"}
     settings["data"][name] = "published"
     yaml_file.write_yaml(Path("params.yaml"), settings)
-    Path(f"reports/{name}").mkdir(parents=True)
+    write_claims(tmp_path, settings["variants"])
+    Path(f"reports/{name}").mkdir()
     Path("reports/results").mkdir()
     shutil.copy(ROOT / "reports/published.yaml", "reports")
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.weightstats import ttost_paired
 
 from pipeline.reporting import statistics as st
 from pipeline.reporting.columns import Table
@@ -17,53 +18,65 @@ def row(*scores: float) -> dict[int, float]:
     return dict(enumerate(scores))
 
 
-def test_intervals_of_the_mean() -> None:
-    assert st.mean([50, 57, 52]) == (53, 50, 57)  # of three values the ends are the extremes
-    assert st.mean([50, 57, 52]) == st.mean([50, 57, 52])
+def test_intervals_are_students() -> None:
+    values = [50.0, 57.0, 52.0]
+    expected = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    assert st.mean(values) == pytest.approx((53, *expected))
     value, low, high = st.mean([50])
     assert (value, math.isnan(low), math.isnan(high)) == (50, True, True)
-    values = np.random.default_rng(1).normal(size=200)
-    expected = stats.norm.interval(0.95, values.mean(), values.std() / 200**0.5)
-    assert st.mean(values)[1:] == pytest.approx(expected, abs=0.01)
+    assert st.mean([7, 7, 7]) == (7, 7, 7)
+    assert math.isnan(st.mean([]).value)
 
 
-def test_coverage_is_the_closed_form_where_the_ends_are_the_extremes() -> None:
-    for n in (2, 3):
-        assert st.coverage(n) == pytest.approx(1 - 2 ** (1 - n), abs=0.025)
-    assert 0.8 < st.coverage(5) < 0.88
+def test_p_values_are_students() -> None:
+    values = [1.0, 2.5, 0.3, 1.1]
+    two_sided = stats.ttest_1samp(values, 0.5)
+    assert st.p_value(values, 0.5) == pytest.approx(two_sided.pvalue)
+    greater = stats.ttest_1samp(values, 0.5, alternative="greater").pvalue
+    assert st.p_value(values, 0.5, "either") == pytest.approx(min(greater, 1 - greater))
+    assert st.p_value([1.0, 1.0], 1.0) == 1
+    assert st.p_value([1.0, 1.0], 0.0) == 0
+    assert math.isnan(st.p_value([1.0]))
 
 
-def test_one_rule_finds_a_difference() -> None:
-    a, b = row(50, 52, 57), row(40, 42.5, 46.8)
-    found = st.pair(a, b)
-    assert found.p == pytest.approx(stats.ttest_rel([*a.values()], [*b.values()]).pvalue)
-    assert found.is_different
-    assert not st.pair(a, row(49, 54, 56)).is_different
-    assert st.pair(a, a).p == 1
-    assert st.pair(a, row(49, 51, 56)).p == 0  # every seed by the same
-    # The bootstrap interval is of one sign, and the test says that this is no difference.
-    noisy = st.pair(row(0, 0, 0), row(4.2, 3.1, 1.4))
-    assert noisy.difference.high < 0 < noisy.p - st.LEVEL
-    one = st.pair(row(50), row(10))
-    assert (one.n, one.is_different, math.isnan(one.p)) == (
-        1,
-        False,
-        True,
-    )  # one seed tells nothing
+def test_non_inferiority_is_half_of_statsmodels_equivalence() -> None:
+    first, second = np.array([70.0, 71.0, 69.5, 70.4]), np.array([70.2, 70.9, 70.0, 70.1])
+    _, lower, upper = ttost_paired(first, second, -1, 1)
+    assert lower[1] < upper[1] or lower[1] >= upper[1]
+    assert st.p_value(list(first - second), -1, "either") == pytest.approx(lower[1])
+
+
+def test_holm_by_hand() -> None:
+    assert st.adjust([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    some = st.adjust([0.01, math.nan, 0.04])
+    assert some[0] == pytest.approx(0.02)  # nan is no test
+    assert math.isnan(some[1])
+    assert some[2] == pytest.approx(0.04)
+    assert st.adjust([]) == []
+
+
+@pytest.mark.parametrize("n", [2, 5, 10])
+@pytest.mark.parametrize("shift", [0.3, 1.0, 2.0])
+def test_power_is_the_noncentral_t(n: int, shift: float) -> None:
+    far = stats.nct(n - 1, shift * n**0.5)
+    edge = stats.t.ppf(0.975, n - 1)
+    expected = far.sf(edge) + np.nan_to_num(far.cdf(-edge))
+    assert st.power(shift, 1.0, n) == pytest.approx(expected, abs=1e-6)
+    assert st.power(-shift, 1.0, n) == pytest.approx(expected, abs=1e-6)
+    assert st.power(2 * shift, 2.0, n) == pytest.approx(expected, abs=1e-6)
+
+
+def test_power_at_the_ends() -> None:
+    assert st.power(50, 0.1, 10) == 1
+    assert (st.power(1, 0, 5), st.power(0, 0, 5)) == (1, 0)
+    assert math.isnan(st.power(1, 1, 1))
+    assert st.power(1, 1, 5, "either", 0.025) == pytest.approx(st.power(1, 1, 5))
 
 
 def test_equal_seeds_only() -> None:
     found = st.pair({0: 50, 1: 52, 2: 57}, {2: 55, 1: 52, 7: 0})
     assert (found.n, found.difference.value) == (2, 1)
     assert st.pair({0: 1.0}, {1: 1.0}).n == 0
-
-
-def test_the_probability_of_improvement_counts_pairs_of_runs() -> None:
-    found = st.improvement([1, 3, 5], [2, 3, 0])
-    assert found.value == pytest.approx((1 + 2.5 + 3) / 9)
-    assert 0 <= found.low < found.value < found.high <= 1
-    assert st.improvement([5, 6], [1, 2]) == (1, 1, 1)
-    assert math.isnan(st.improvement([1], [2]).value)
 
 
 @pytest.mark.parametrize(
@@ -81,16 +94,9 @@ def test_seeds_needed_without_spread() -> None:
 
 
 def test_order() -> None:
-    published = [1, 2, 3, 3]
-    scores = np.array([[10, 11, 12], [20, 21, 25], [31, 30, 35], [40, 41, 42]], dtype=float)
-    expected = 5 / 30**0.5  # five pairs in order, a tie in the paper's
-    assert st.order(scores, published) == pytest.approx((expected,) * 3)
-    assert st.order(scores[::-1], [1, 2, 3, 4]) == pytest.approx((-1, -1, -1))
-    noisy = scores + np.array([[0, 0, 30], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
-    value, low, high = st.order(noisy, [1, 2, 3, 4])
-    assert -1 < low < value <= high <= 1
-    assert math.isnan(st.order(scores[:2], [1, 2]).value)
-    assert math.isnan(st.order(scores[:, :1], published).low)
+    assert st.order([10, 20, 31, 40], [1, 2, 3, 3]) == pytest.approx(5 / 30**0.5)  # a tie
+    assert st.order([4, 3, 2], [1, 2, 3]) == pytest.approx(-1)
+    assert math.isnan(st.order([1, 2], [1, 2]))
 
 
 def test_pairs_of_rows() -> None:
@@ -103,7 +109,9 @@ def test_pairs_of_rows() -> None:
     assert frame[["first", "second"]].to_numpy().tolist() == [["a", "b"], ["a", "c"], ["b", "c"]]
     assert frame["different"].tolist() == [True, False, True]
     assert "2 of 3 pairs of rows differ" in pairs.count_differences(frame)
+    assert frame["adjusted_p"].tolist() == pytest.approx(st.adjust(frame["p"].tolist()))
     shown = Table(frame, pairs.COLUMNS).format_cells()
-    assert shown.loc[0, "difference"] == "+9.9 (+9.5 to +10.2)"
+    low, high = stats.t.interval(0.95, 2, np.mean([10, 9.5, 10.2]), stats.sem([10, 9.5, 10.2]))
+    assert shown.loc[0, "difference"] == f"+9.9 ({low:+.1f} to {high:+.1f})"
     assert shown["seeds needed"].tolist() == ["2", "more than 100", "2"]
     assert pairs.count_differences(pairs.build_frame(results, ["d", "a"])).startswith("No two rows")

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.engine import workspace, yaml_file
 from pipeline.engine.errors import InputError
-from tests.conftest import copy_tracked, small
+from tests.conftest import copy_tracked, small, write_claims
 from tests.trees import camvid
 
 
@@ -42,6 +42,7 @@ def test_dvc_prepares_a_relative_dataset_in_a_temporary_copy(tmp_path: Path) -> 
         "dataset_dir": "data/CamVid",
     }
     yaml_file.write_yaml(file, settings)
+    write_claims(tmp_path, settings["variants"])
     camvid(tmp_path / "data/CamVid")
     clone.commit()
     before = sorted(f.name for f in (tmp_path / "data/CamVid").rglob("*"))

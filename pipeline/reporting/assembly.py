@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.reporting import method
+from pipeline.reporting import method, outliers
 from pipeline.reporting.claims import sections as claims
 from pipeline.reporting.figures import gallery as figures
 from pipeline.reporting.inputs import Inputs
@@ -41,6 +41,8 @@ def _build_sections(inputs: Inputs) -> Iterator[Section]:
     yield claims.build_results(inputs)
     yield from papers
     yield claims.build_answers(inputs)
+    if falls := outliers.build_section(inputs):
+        yield falls
     if inputs.failures:
         yield runs.build_failures(inputs.failures)
     if settings.checkpoints:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pandas as pd
 
 from pipeline.reporting import provenance
-from pipeline.reporting.claims import details
 from pipeline.reporting.claims import sections as claims
 from pipeline.reporting.columns import Column, Number, Table
 from pipeline.reporting.inputs import Inputs, Overview
@@ -58,7 +57,6 @@ def render_summary(sections: list[Section]) -> str:
             if section.table is not None and len(section.table.frame):
                 parts.append(to_markdown(section.table))
             parts.append(section.notes)
-    parts.insert(-3, details.RULE)
     parts += ["## Where the rest is", "\n".join(_list_links(sections))]
     return "\n\n".join(filter(None, parts)) + "\n"
 

@@ -5,6 +5,7 @@ intervals are Student's t. Several p-values are adjusted by Holm's method.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -108,10 +109,9 @@ def seeds_needed(
     shift, spread = abs(float(np.mean(values)) - threshold), float(np.std(values, ddof=1))
     if spread == 0:
         return 2.0 if shift else math.inf
-    for n in range(2, MOST_SEEDS + 1):
-        if power(shift, spread, n, sides, level) >= POWER:
-            return float(n)
-    return math.inf
+    numbers = range(2, MOST_SEEDS + 1)
+    place = bisect_left(numbers, POWER, key=lambda n: power(shift, spread, n, sides, level))
+    return float(numbers[place]) if place < len(numbers) else math.inf
 
 
 def power(

@@ -35,7 +35,7 @@ def _list_parts(inputs: Inputs, sections: list[Section]) -> Iterator[str]:
     yield "## The paper's claims"
     if results.table is not None:
         yield to_markdown(results.table)
-    yield details.RULE
+    yield details.VERDICTS
     yield "## What was run"
     yield to_markdown(_describe_runs(inputs))
     for section in sections:

@@ -15,18 +15,20 @@ from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.provenance import Origin
 from pipeline.reporting.statistics import LEVEL, POWER, Interval
 
-RULE = (
+VERDICTS = (
     f"**Verdicts.** Each claim is tested by the differences of rows on equal seeds. *supported*: "
     f"the t-test shows it (p < {LEVEL}, adjusted over all tests of the experiment by Holm's "
     "method). *contradicted*: it shows the opposite. *undecided*: it shows neither; the seeds that "
     f"would decide are those with which the test finds the measured difference {100 * POWER:.0f} % "
     "of the time. *not measured*: a row has no run. A claim of several tests is supported if all "
-    "are, and contradicted if one is.\n\n"
+    "are, and contradicted if one is."
+)
+FIGURES = (
     "**Figures.** Differences are in points of mIoU, with 95 % intervals of Student's t. *paper*: "
     "the paper's differences, where it has them. That sampling costs no accuracy means at most one "
     "point, the margin in `reports/claims.yaml`."
 )
-COST_RULE = (
+COST_VERDICTS = (
     "*ratio*: NB's cost over APNB's, of a forward pass of the plain form with 2048 channels and a "
     "batch of 1. In brackets: from the fastest call of one and the slowest of the other. "
     f"*supported*: the ratio is at least {100 * (1 - TOLERANCE):.0f} % of the paper's, "

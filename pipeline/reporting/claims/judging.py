@@ -74,16 +74,22 @@ class Answer:
         estimate: The mean with its interval.
         adjusted_p: The p-value, adjusted over all questions of the experiment.
         verdict: What it says.
-        seeds_needed: The seeds that would decide an undecided question.
         level: A p-value must be below it to decide, where nothing else is decided.
+        open_level: The same, where all that is decided here is decided.
     """
 
     question: Question
     estimate: Interval
     adjusted_p: float
     verdict: Verdict
-    seeds_needed: float
     level: float
+    open_level: float
+
+    @property
+    def seeds_needed(self) -> float:
+        """The seeds that would decide an undecided question."""
+        own = self.question
+        return statistics.seeds_needed(own.values, own.threshold, own.sides, self.open_level)
 
     def power(self, n: int) -> float:
         """Return how often n seeds show the paper's value with the measured spread."""
@@ -133,7 +139,7 @@ def answer_all(questions: Sequence[Question]) -> list[Answer]:
 
 
 def _answer(question: Question, adjusted_p: float, level: float, open_level: float) -> Answer:
-    estimate, needed = statistics.mean(question.values), math.nan
+    estimate = statistics.mean(question.values)
     if not question.values:
         verdict = Verdict.NOT_MEASURED
     elif adjusted_p < LEVEL:
@@ -141,10 +147,7 @@ def _answer(question: Question, adjusted_p: float, level: float, open_level: flo
         verdict = Verdict.SUPPORTED if above else Verdict.CONTRADICTED
     else:
         verdict = Verdict.UNDECIDED
-        needed = statistics.seeds_needed(
-            question.values, question.threshold, question.sides, open_level
-        )
-    return Answer(question, estimate, adjusted_p, verdict, needed, level)
+    return Answer(question, estimate, adjusted_p, verdict, level, open_level)
 
 
 def combine(verdicts: Sequence[Verdict]) -> Verdict:

@@ -32,7 +32,7 @@ def build_answers(inputs: Inputs, level: int = 2) -> Section:
     own = judge_claims(inputs.claims, inputs)
     table, name = details.build_details(inputs, own), f"claims_{inputs.experiment}"
     default = len(inputs.settings.profiles[inputs.settings.profile].seeds)
-    notes = f"{details.explain_power(own, default)}\n\n{details.RULE}"
+    notes = f"{details.explain_power(own, default)}\n\n{'\n\n'.join(details.RULE)}"
     source = details.collect_origin(inputs, own)
     return Section(
         name,
@@ -57,7 +57,7 @@ def build_overview(overview: Overview) -> Iterator[Section]:
         "The paper's claims",
         1,
         table=ledger.build_ledger(overview.claims, judgements),
-        notes="\n\n".join(filter(None, ["\n".join(evidence), said])),
+        notes="\n\n".join(filter(None, ["\n".join(evidence), said, *details.RULE])),
     )
     answers = judge_costs(overview.claims, overview.blocks, overview.published)
     costs = ledger.build_cost_ledger(overview.claims, answers)

@@ -1,6 +1,7 @@
-"""What the report says of the paper's claims, and where it says its figures are from."""
+"""What the tables say beside the scores, and where the report says its figures are from."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -12,9 +13,9 @@ import pandas as pd
 import pytest
 
 from ann import BlockOptions
-from pipeline.reporting import provenance, verdicts
+from pipeline.reporting import outliers, provenance
 from pipeline.reporting.results import Results
-from pipeline.reporting.tables import deviations, paper
+from pipeline.reporting.tables import deviations, paper, rows
 from pipeline.settings import params, records, schema
 from pipeline.stages import report
 from tests import recorded
@@ -34,56 +35,51 @@ def results(**measured: list[float]) -> Results:
     }
 
 
-def test_each_verdict() -> None:
-    measured = results(
-        baseline=[45, 46, 47],
-        nb=[65.0, 66.1, 66.9],  # above, as in the paper
-        apnb=[25.0, 26.1, 26.9],  # below
-        common=[49.2, 49.1, 48.4],  # above with each seed, and p is 0.07
-        fnb=[60.0],
-    )
-    frame = paper.build_ablation(make_inputs(SETTINGS, measured)).set_index("variant")
-    found = frame["verdict"].to_dict()
-    assert found["baseline"] == "reference"
-    assert found["nb"] == "reproduced"
-    assert found["apnb"] == "not reproduced"
-    assert found["common"] == "within noise"
-    assert {found[name] for name in ("fnb", "afnb", "ann")} == {"not measured"}
-    told = verdicts.state_counts("ablation", frame)
-    assert "Of the 8 differences" in told
-    assert "1 is reproduced, 1 is within noise, 1 is not reproduced, 5 are not measured" in told
-    assert "about 0.2" in told  # of the three that were judged, by chance
-    assert "There is no interval" in verdicts.explain_intervals([0, 1])
-
-
-def test_a_row_that_the_paper_does_not_have_is_not_comparable() -> None:
+def test_a_row_that_the_paper_does_not_have_has_no_figure() -> None:
     own = SETTINGS.variants["apnb"].model_copy(update={"pool_sizes": [1, 2]})
     settings = SETTINGS.model_copy(update={"variants": {**SETTINGS.variants, "apnb": own}})
     measured = results(baseline=[45, 46, 47], apnb=[65.0, 66.1, 66.9])
     frame = paper.build_ablation(make_inputs(settings, measured)).set_index("variant")
-    assert frame.loc["apnb", "verdict"] == "not comparable"
+    assert pd.isna(frame.loc["apnb", "published"])
     only = SETTINGS.model_copy(update={"tables": {"ablation": ["nb", "apnb"]}})
     table = paper.build_table(make_inputs(only, measured), "ablation")
-    assert set(table.frame["verdict"]) == {"not comparable"}  # without the row to hold them against
-    assert "no verdicts" in verdicts.explain_rule(only, "ablation")
     assert "to baseline" not in table.format_cells()
+
+
+def test_every_table_has_its_reference() -> None:
+    found = {table: rows.find_reference(SETTINGS, table) for table in SETTINGS.tables}
+    assert found == {"ablation": "baseline", "sampling": "ann", "beyond": "apnb"}
     wide = SETTINGS.variants["baseline"].model_copy(update={"channels": 512})
     settings = SETTINGS.model_copy(update={"variants": {**SETTINGS.variants, "baseline": wide}})
-    assert verdicts.find_reference(settings, "ablation") is None
+    assert rows.find_reference(settings, "ablation") is None
 
 
-def test_the_sampling_tables_claims_are_relative_to_the_papers_network() -> None:
+def test_the_sampling_table_compares_with_the_papers_network() -> None:
     measured = results(ann=[68, 69, 70], random15=[66, 67.1, 67.9], average14812=[66, 67.1, 67.9])
-    frame = paper.build_sampling(make_inputs(SETTINGS, measured)).set_index("variant")
-    found = frame["verdict"]
-    assert found[["ann", "random15", "average14812"]].tolist() == [
-        "reference",
-        "reproduced",  # the paper has it lower, too
-        "not reproduced",  # the paper has it higher
-    ]
-    assert frame.loc["average14812", "published_difference"] == pytest.approx(0.2)
-    order = paper.rank_rows(make_inputs(SETTINGS, measured), frame.reset_index())
-    assert order == pytest.approx((0, 0, 0))  # of three rows one pair each way, and a tie
+    frame = paper.build_sampling(make_inputs(SETTINGS, measured))
+    assert set(frame["reference"]) == {"ann"}
+    published = frame.set_index("variant")["published_difference"]
+    assert published["average14812"] == pytest.approx(0.2)
+    assert paper.rank_rows(frame) == pytest.approx(0)  # of three rows one pair each way, and a tie
+    assert "0.00" in paper.describe_order(0.0)
+    assert "Too few rows" in paper.describe_order(math.nan)
+
+
+def test_a_run_that_fell_is_listed_with_what_it_lost() -> None:
+    seen = {"road": 0.9, "bus": 0.8, "train": None}
+    runs = [recorded.run("ann", seed, 0.66, **{"scores.protocols": by(seen)}) for seed in range(3)]
+    fallen = recorded.scores("whole", miou=0.6, class_iou=seen | {"bus": 0.1})
+    runs.append(recorded.run("ann", 3, 0, **{"scores.protocols": fallen.as_json()["protocols"]}))
+    section = outliers.build_section(make_inputs(SETTINGS, {"ann": runs}))
+    assert section is not None
+    assert section.table is not None
+    cells = section.table.format_cells()
+    assert cells.to_numpy().tolist() == [["ann-3", "60.0", "66.0", "bus (10 of 80)"]]
+    assert outliers.build_section(make_inputs(SETTINGS, {"ann": runs[:3]})) is None
+
+
+def by(class_iou: dict[str, float | None]) -> Any:
+    return recorded.scores("whole", miou=0.66, class_iou=class_iou).as_json()["protocols"]
 
 
 def test_a_failed_run_is_told_beside_its_row() -> None:
@@ -110,7 +106,7 @@ def bare(folder: Path, *lines: dict[str, Any]) -> Path:
 
 
 def report_files() -> list[str]:
-    return ["results/embedded.jsonl", "published.yaml", "embedded/networks.json"]
+    return ["results/embedded.jsonl", "published.yaml", "embedded/networks.json", "claims.yaml"]
 
 
 def test_a_report_is_the_same_twice_without_data_or_weights(
