@@ -28,7 +28,8 @@ FIGURES = (
     "the paper's differences, where it has them. That sampling costs no accuracy means at most one "
     "point, the margin in `reports/claims.yaml`."
 )
-COST_VERDICTS = (
+RULE = (VERDICTS, FIGURES)
+COST_RULE = (
     "*ratio*: NB's cost over APNB's, of a forward pass of the plain form with 2048 channels and a "
     "batch of 1. In brackets: from the fastest call of one and the slowest of the other. "
     f"*supported*: the ratio is at least {100 * (1 - TOLERANCE):.0f} % of the paper's, "

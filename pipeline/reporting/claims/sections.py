@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pipeline.reporting.claims import details, ledger
 from pipeline.reporting.claims.costs import judge_costs
 from pipeline.reporting.claims.judging import judge_claims
-from pipeline.reporting.comparable import explain_comparability, explain_evidence
+from pipeline.reporting.comparable import explain_evidence
 from pipeline.reporting.inputs import Inputs, Overview
 from pipeline.reporting.provenance import origin
 from pipeline.reporting.sections import Section, TableFile
@@ -14,25 +14,7 @@ from pipeline.reporting.sections import Section, TableFile
 def build_results(inputs: Inputs) -> Section:
     """Return the first section of a profile's page: its ledger, and what it is evidence for."""
     own = judge_claims(inputs.claims, inputs)
-    notes = [explain_comparability(inputs.settings) or explain_evidence(inputs.settings)]
-    if inputs.settings.embedded:
-        notes.append(details.explain_origin(inputs.claims))
-    return Section(
-        "results",
-        f"The paper's claims in the experiment `{inputs.experiment}`",
-        1,
-        table=ledger.build_ledger(inputs.claims, {inputs.experiment: own}),
-        notes="\n\n".join(filter(None, notes)),
-        metrics=ledger.count_verdicts(own),
-    )
-
-
-def build_answers(inputs: Inputs, level: int = 2) -> Section:
-    """Return the tests behind an experiment's column of the ledger."""
-    own = judge_claims(inputs.claims, inputs)
-    table, name = details.build_details(inputs, own), f"claims_{inputs.experiment}"
-    default = len(inputs.settings.profiles[inputs.settings.profile].seeds)
-    notes = f"{details.explain_power(own, default)}\n\n{'\n\n'.join(details.RULE)}"
+    notes = "\n\n".join([details.explain_power(own, default), *details.RULE])
     source = details.collect_origin(inputs, own)
     return Section(
         name,
