@@ -1,6 +1,6 @@
 """The sections of the claims, for a profile's page and for the index."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pipeline.reporting.claims import details, ledger
 from pipeline.reporting.claims.costs import judge_costs
@@ -14,17 +14,39 @@ from pipeline.reporting.sections import Section, TableFile
 def build_results(inputs: Inputs) -> Section:
     """Return the first section of a profile's page: its ledger, and what it is evidence for."""
     own = judge_claims(inputs.claims, inputs)
-    notes = "\n\n".join([details.explain_power(own, default), *details.RULE])
+    notes = [explain_comparability(inputs.settings) or explain_evidence(inputs.settings)]
+    if inputs.settings.embedded:
+        notes.append(details.explain_origin(inputs.claims))
+    return Section(
+        "results",
+        f"The paper's claims in the experiment `{inputs.experiment}`",
+        1,
+        table=ledger.build_ledger(inputs.claims, {inputs.experiment: own}),
+        notes=join(notes),
+        metrics=ledger.count_verdicts(own),
+    )
+
+
+def build_answers(inputs: Inputs) -> Section:
+    """Return the tests behind an experiment's column of the ledger."""
+    own = judge_claims(inputs.claims, inputs)
+    table, name = details.build_details(inputs, own), f"claims_{inputs.experiment}"
+    default = len(inputs.settings.profiles[inputs.settings.profile].seeds)
+    notes = join([details.explain_power(own, default), *details.RULE])
     source = details.collect_origin(inputs, own)
     return Section(
         name,
         f"The tests of `{inputs.experiment}`",
-        level,
         table=table,
         notes=notes,
         origin=source,
         files=(TableFile(name, table, notes, source),),
     )
+
+
+def join(paragraphs: Iterable[str]) -> str:
+    """Return Markdown of several paragraphs; empty ones are left out."""
+    return "\n\n".join(filter(None, paragraphs))
 
 
 def build_overview(overview: Overview) -> Iterator[Section]:
@@ -39,7 +61,7 @@ def build_overview(overview: Overview) -> Iterator[Section]:
         "The paper's claims",
         1,
         table=ledger.build_ledger(overview.claims, judgements),
-        notes="\n\n".join(filter(None, ["\n".join(evidence), said, *details.RULE])),
+        notes=join(["\n".join(evidence), said, *details.RULE]),
     )
     answers = judge_costs(overview.claims, overview.blocks, overview.published)
     costs = ledger.build_cost_ledger(overview.claims, answers)
