@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pipeline.reporting.claims import details, ledger
 from pipeline.reporting.claims.costs import judge_costs
 from pipeline.reporting.claims.judging import judge_claims
-from pipeline.reporting.comparable import explain_evidence
+from pipeline.reporting.comparable import explain_comparability, explain_evidence
 from pipeline.reporting.inputs import Inputs, Overview
 from pipeline.reporting.provenance import origin
 from pipeline.reporting.sections import Section, TableFile
