@@ -179,6 +179,39 @@ def use(
 
 
 @command()
+def compare(
+    before: Annotated[str, typer.Argument(help="A file of results, a revision, or REV:FILE.")],
+    after: Annotated[
+        str | None, typer.Argument(help="The same.", show_default="the working tree's results")
+    ] = None,
+    experiment: Annotated[
+        str | None, typer.Option(help="The experiment.", show_default="the active profile")
+    ] = None,
+) -> None:
+    """Say which rows and verdicts differ between two sets of results."""
+    run("commands.compare", before, after, experiment)
+
+
+@command()
+def merge(
+    name: Annotated[str, typer.Argument(help="The experiment to make.")],
+    files: Annotated[list[Path], typer.Argument(help="Files of results.")],
+) -> None:
+    """Make one experiment of results of several machines."""
+    run("commands.merge", name, files)
+
+
+@command()
+def score(
+    folder: Annotated[Path, typer.Argument(help="A PNG for each validation image.")],
+    name: Annotated[str, typer.Argument(help="The name of its row.")],
+    source: Annotated[str, typer.Option(help="Where it is from, in words.")],
+) -> None:
+    """Score label files that others predicted."""
+    run("commands.score", folder, name, source)
+
+
+@command()
 def mend() -> None:
     """Repair what DVC left half-written when it was killed."""
     run("commands.mend")

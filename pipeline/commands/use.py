@@ -25,8 +25,7 @@ def choose(settings: Params, profile: str, more_seeds: bool) -> dict[str, object
     Raises:
         InputError: There is no such profile, or its data are not here.
     """
-    if profile not in settings.profiles:
-        raise InputError(f"profile is {profile!r}; allowed are {', '.join(settings.profiles)}")
+    params.require_profile(settings, profile)
     own = settings.profiles[profile]
     if own.data not in settings.data:
         raise InputError(

@@ -8,15 +8,8 @@ no file. Then it compares the weights' digest and the learning curve with the la
 reports/.
 
     identical   the weights and every committed loss are the same, bit for bit
-    within      the curve is in the band: each committed loss of the first EARLY iterations differs
-                by at most the fraction NEAR, and the mean of the last tenth by at most FAR
+    within      the curve is in the band of rounding, see pipeline.reporting.band
     outside     neither; the exit status is 1
-
-The band comes from runs of the embedded profile. Three seeds were repeated with two threads, in
-float32, and in float32 with AVX2 alone: early losses moved by up to 0.6 % and the end by up to
-8.5 %. Another seed moves early losses by 2.3 to 4.7 %, and a learning rate a tenth higher by 3.1 to
-4.2 %. An early loss therefore distinguishes another training from other rounding. At the end
-rounding has changed the course, so the end shows only that the training went equally well.
 
 The run is always the embedded profile's, whatever params.yaml trains, because it needs no dataset
 and is short.
@@ -29,11 +22,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.engine import errors, provenance, yaml_file
 from pipeline.engine.files import flatten
+from pipeline.reporting.band import EARLY, FAR, NEAR, Curve, is_within, measure_differences
 from pipeline.settings import params, paths, records
 from pipeline.settings.paths import ReportPaths, RunPaths
 from pipeline.settings.records import RunLine, RunRecord
@@ -41,12 +35,8 @@ from pipeline.settings.records import RunLine, RunRecord
 PROFILE = "embedded"
 REPORTS = ReportPaths(PROFILE)
 REFERENCE = "ann"
-EARLY = 20  # iterations whose losses NEAR applies to
-NEAR, FAR = 0.015, 0.15
 SOURCES = ("ann", "contexts", "pipeline", "params.yaml", "requirements.lock")
 STAGES = ("check", "scene", "prepare", "train")
-
-Curve = Mapping[int, float]  # loss by iteration
 
 
 def read_committed(variant: str, seed: int | None) -> tuple[RunRecord, Curve]:
@@ -118,31 +108,6 @@ def retrain(variant: str, seed: int) -> tuple[RunRecord, Curve]:
         return records.read(RunRecord, folder / own.record), curve
 
 
-def measure_differences(reference: Curve, curve: Curve) -> tuple[float, float]:
-    """Return the largest difference of the early losses and that of the mean of the last tenth.
-
-    Both are fractions of the reference.
-
-    Args:
-        reference: The committed curve.
-        curve: The retrained curve.
-
-    Raises:
-        InputError: The curves have other iterations.
-    """
-    if not reference or not reference.keys() <= curve.keys() or max(reference) != max(curve):
-        raise errors.InputError("outside: the curve has other iterations than the committed one")
-    shared = sorted(reference)
-    early = max(
-        abs(curve[i] - reference[i]) / abs(reference[i])
-        for i in shared
-        if i <= max(EARLY, shared[0])
-    )
-    last = shared[-max(1, len(shared) // 10) :]
-    mean, other = (sum(c[i] for i in last) / len(last) for c in (reference, curve))
-    return early, abs(other - mean) / abs(mean)
-
-
 def list_differences(reference: RunRecord, record: RunRecord) -> Iterator[str]:
     """Yield a line for each difference in settings, data, code and machine."""
     ours, theirs = (dict(_list_facts(r)) for r in (record, reference))
@@ -179,6 +144,6 @@ def main(variant: str = REFERENCE, seed: int | None = None) -> None:
         f"losses of the first {EARLY} iterations are up to {100 * early:.2f} % apart (allowed "
         f"{100 * NEAR:g} %), the mean of the last tenth {100 * late:.1f} % ({100 * FAR:g} %)"
     )
-    if not (early <= NEAR and late <= FAR):
+    if not is_within(early, late):
         raise errors.InputError(f"{name}: outside the band; {distances}")
     print(f"{name}: within the band; {distances}")

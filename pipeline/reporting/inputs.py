@@ -14,6 +14,7 @@ from pipeline.settings.paths import EFFICIENCY, PUBLISHED, RESULTS, ReportPaths
 from pipeline.settings.records import (
     BlockCosts,
     CheckpointLine,
+    ExternalLine,
     FailureLine,
     Line,
     NetworkCosts,
@@ -59,6 +60,7 @@ class Overview:
         blocks: What blocks cost, one file for each machine.
         claims: claims.yaml.
         experiments: Those with results, the active profile's first.
+        external: Label files that others predicted.
     """
 
     settings: Params
@@ -66,12 +68,13 @@ class Overview:
     blocks: list[BlockCosts]
     claims: Claims
     experiments: list[Inputs]
+    external: list[ExternalLine]
 
 
 def read_inputs(settings: Params) -> Inputs:
     """Read what there is of the active profile; what is not there yet is empty."""
     file = ReportPaths(settings.profile).results
-    return _collect(settings, settings.profile, _read_lines(file) if file.exists() else [])
+    return collect_inputs(settings, settings.profile, _read_lines(file) if file.exists() else [])
 
 
 def read_overview(settings: Params) -> Overview:
@@ -81,17 +84,26 @@ def read_overview(settings: Params) -> Overview:
         InputError: A file holds the runs of several profiles, or of one that params.yaml does not
             have.
     """
-    experiments = []
+    experiments: list[Inputs] = []
+    external: list[ExternalLine] = []
     for file in sorted(RESULTS.glob("*.jsonl"), key=lambda f: (f.stem != settings.profile, f.stem)):
         lines = _read_lines(file)
-        if lines:
+        external += [line for line in lines if isinstance(line, ExternalLine)]
+        if len(lines) > sum(isinstance(line, ExternalLine) for line in lines):
             view = settings.view(_find_profile(file, lines, settings))
-            experiments.append(_collect(view, file.stem, lines))
+            experiments.append(collect_inputs(view, file.stem, lines))
     claims = read_claims(settings)
-    return Overview(settings, _read_published(), _read_blocks(), claims, experiments)
+    return Overview(settings, _read_published(), _read_blocks(), claims, experiments, external)
 
 
-def _collect(settings: Params, name: str, lines: list[Line]) -> Inputs:
+def collect_inputs(settings: Params, name: str, lines: list[Line]) -> Inputs:
+    """Return the inputs of an experiment's page, or of its column in the index.
+
+    Args:
+        settings: params.yaml with the experiment's profile as the active one.
+        name: The experiment.
+        lines: Its results.
+    """
     networks = ReportPaths(name).networks
     return Inputs(
         experiment=name,

@@ -80,6 +80,12 @@ def require_run(params: Params, variant: str, seed: int) -> None:
         raise InputError(f"seed is {seed}; allowed are {', '.join(map(str, params.seeds))}")
 
 
+def require_profile(params: Params, name: str) -> None:
+    """Raise an InputError for a profile that params.yaml does not have."""
+    if name not in params.profiles:
+        raise InputError(f"profile is {name!r}; allowed are {', '.join(params.profiles)}")
+
+
 def find_checkpoint(params: Params, name: str) -> Checkpoint:
     """Return one of `checkpoints`; raise an InputError if params.yaml does not list it."""
     if name not in params.checkpoints:

@@ -13,7 +13,6 @@ not count:
 """
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from pipeline.settings.records import (
     CheckpointRecord,
     Failure,
     FailureLine,
+    Line,
     RunLine,
     RunRecord,
     Scores,
@@ -123,11 +123,9 @@ def main() -> None:
         elif failure := read_failure(settings, paths):
             failures.append(failure)
     checkpoints = [read_checkpoint(settings, name) for name in settings.checkpoints]
-    lines = [*finished, *filter(None, checkpoints), *failures]
+    lines: list[Line] = [*finished, *filter(None, checkpoints), *failures]
     own = ReportPaths(settings.profile)
-    with whole_file(own.results) as partial:
-        text = "".join(f"{json.dumps(line.as_json())}\n" for line in lines)
-        partial.write_text(text, encoding="utf-8")
+    records.write_lines(own.results, lines)
     with whole_file(own.curves) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["variant", "seed", "iteration", "loss"])

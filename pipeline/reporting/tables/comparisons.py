@@ -24,9 +24,10 @@ PROTOCOLS: dict[Protocol, str] = {
     "sliding": "val sliding",
     "multi_scale": "val multi-scale",
 }
+EXTERNAL_COLUMN = "val external"
 SINGLE, MULTI, SD = "val single scale", "val multi-scale", " sd"
 PUBLISHED = ("test multi-scale", SINGLE, MULTI)
-TRAINED, IMPORTED = "trained here", "imported"
+TRAINED, IMPORTED, EXTERNAL = "trained here", "imported", "external"
 
 
 ABOUT = (
@@ -34,7 +35,8 @@ ABOUT = (
     "the literature comes from the authors' README. *single scale* has published figures of whole "
     "images or of windows, as their source evaluates. Rows *trained here* and *imported* use the "
     "protocols of params.yaml and show mean ± standard deviation over the seeds. They have numbers "
-    f"on the real data only. {DAGGER_NOTE}"
+    "on the real data only. Rows *external* are label files that others predicted, scored here by "
+    f"the same confusion matrix. {DAGGER_NOTE}"
 )
 
 
@@ -151,6 +153,16 @@ def _describe_trained(
     return own | {"n": len(scores)} | _average_scores(name, scores)
 
 
+def _list_external(overview: Overview, name: str) -> Iterator[Row]:
+    """Yield label files that others predicted on these data."""
+    settings = overview.settings
+    for line in overview.external:
+        if line.profile in settings.profiles and measured.real(settings.view(line.profile), name):
+            row = {"source": EXTERNAL, "method": line.name, "backbone": "-"}
+            miou = 100 * line.scores.miou
+            yield row | {"training": line.source, EXTERNAL_COLUMN: miou}
+
+
 def _name_backbone(network: Mapping[str, object]) -> str:
     return str(network.get("backbone", "-")).replace("resnet", "ResNet-")
 
@@ -189,11 +201,12 @@ def build_frame(overview: Overview, name: str) -> pd.DataFrame:
     mIoU in percent, nan where there is none.
     """
     lists = (_list_literature, _list_authors, _list_reproductions)
-    own = _list_own(overview, name)
-    rows = chain(*(each(name, overview.published) for each in lists), own)
+    published = (each(name, overview.published) for each in lists)
+    rows = chain(*published, _list_own(overview, name), _list_external(overview, name))
     frame = pd.DataFrame([{"training": "", "status": ""} | row for row in rows])
     ours = list(_average_scores(name, []))
     order = [c for c in PUBLISHED if c in frame and c not in ours] + ours
+    order += [EXTERNAL_COLUMN] * (EXTERNAL_COLUMN in frame)
     frame = frame.reindex(
         columns=["source", "method", "backbone", "training", "status", "n", *order]
     )
@@ -209,7 +222,7 @@ def _score_column(key: str, ours: bool) -> Column:
     """Return a column of published and own scores; ours: whether the own ones are by this one."""
 
     def format_score(row: Row) -> str:
-        if row["source"] not in (TRAINED, IMPORTED):  # as it was published
+        if row["source"] not in (TRAINED, IMPORTED, EXTERNAL):  # as it was published
             return f"{row[key]}{mark_status(row['status'])}"
         spread = row.get(f"{key}{SD}")
         return f"{row[key]:.2f}" + ("" if pd.isna(spread) else f" ± {spread:.2f}")
@@ -225,7 +238,7 @@ def build_table(overview: Overview, name: str) -> Table:
     scores = [
         _score_column(key, f"{key}{SD}" in frame)
         for key in map(str, frame)
-        if f"{key}{SD}" in frame or key in PUBLISHED
+        if f"{key}{SD}" in frame or key in (*PUBLISHED, EXTERNAL_COLUMN)
     ]
     own = [Column(key) for key in ("source", "method", "backbone")]
     return Table(frame, (*own, Column("training", format=_format_training), *scores))

@@ -30,7 +30,15 @@ from pipeline.settings.records.costs import (
     Status,
 )
 from pipeline.settings.records.data import Manifest, Split, Splits
-from pipeline.settings.records.results import CheckpointLine, FailureLine, Line, RunLine, read_lines
+from pipeline.settings.records.results import (
+    CheckpointLine,
+    ExternalLine,
+    FailureLine,
+    Line,
+    RunLine,
+    read_lines,
+    write_lines,
+)
 from pipeline.settings.records.runs import (
     CheckpointRecord,
     Config,
@@ -55,6 +63,7 @@ __all__ = [
     "Config",
     "DataVersion",
     "Environment",
+    "ExternalLine",
     "Failure",
     "FailureLine",
     "Line",
@@ -81,4 +90,5 @@ __all__ = [
     "read",
     "read_lines",
     "write",
+    "write_lines",
 ]

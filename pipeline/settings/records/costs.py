@@ -1,4 +1,4 @@
-"""The models of reports/networks.json and reports/efficiency/*.json: what was measured."""
+"""The models of networks.json and reports/efficiency/*.json: what was measured."""
 
 from typing import ClassVar, Literal
 
@@ -54,7 +54,7 @@ class NetworkCost(Strict):
 
 
 class NetworkCosts(Record):
-    """reports/networks.json, written by the networks stage."""
+    """reports/<profile>/networks.json, written by the networks stage."""
 
     remedy: ClassVar[str] = "run `dvc repro -f -s networks` to write it again"
 
