@@ -89,11 +89,10 @@ def _list_facts(line: Line) -> Iterator[tuple[str, Facts]]:
     shared["dataset digest"] = line.scores.dataset_digest
     yield "all", shared
     if isinstance(line, RunLine):
-        record = line.record
-        yield "runs", {"code digest": record.code.digest}
-        settings: dict[str, Any] = record.model_dump(mode="json", include={"config"})
+        settings: dict[str, Any] = line.record.model_dump(mode="json", include={"config"})
         settings["config"].pop("seed")
-        yield f"variant {line.variant}", dict(flatten(settings))
+        own: Facts = dict(flatten(settings))
+        yield f"variant {line.variant}", own | {"code digest": line.record.code.digest}
 
 
 def order_lines(lines: list[Line], settings: Params) -> list[Line]:
