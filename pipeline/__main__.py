@@ -202,6 +202,14 @@ def merge(
 
 
 @command()
+def fetch_checkpoint(
+    name: Annotated[str, typer.Argument(help="A checkpoint of reports/published.yaml.")],
+) -> None:
+    """Download a published checkpoint and list it in params.yaml."""
+    run("commands.fetch_checkpoint", name)
+
+
+@command()
 def score(
     folder: Annotated[Path, typer.Argument(help="A PNG for each validation image.")],
     name: Annotated[str, typer.Argument(help="The name of its row.")],
@@ -318,7 +326,10 @@ def track() -> None:
 
 
 for registered in app.registered_commands:
-    registered.name = registered.callback.__name__  # type: ignore[union-attr]  # as in dvc.yaml
+    name = registered.callback.__name__  # type: ignore[union-attr]
+    # A stage is called as in dvc.yaml.
+    is_stage = registered.rich_help_panel == STAGES
+    registered.name = name if is_stage else name.replace("_", "-")
 
 
 def refuse(error: Any) -> NoReturn:

@@ -44,7 +44,7 @@ def compare(
     imported: dict[str, Any] | None = None,
 ) -> Table:
     inputs = make_inputs(settings, results, imported=imported)
-    return comparisons.build_table(Overview(settings, PUBLISHED, [], {}, [inputs]), name)
+    return comparisons.build_table(Overview(settings, PUBLISHED, [], {}, [inputs], []), name)
 
 
 def select_own(table: Table) -> pd.DataFrame:

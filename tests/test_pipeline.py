@@ -30,9 +30,9 @@ def test_every_variant_and_seed_is_a_stage() -> None:
     """A list of dictionaries in the matrix would give the stages names that say nothing."""
     settings = yaml_file.read_yaml(ROOT / "params.yaml")
     told = Clone(ROOT).run("dvc", "stage", "list", "--name-only").split()
-    runs = [f"{v}-{s}" for v in settings["variants"] for s in settings["seeds"]]
+    runs = [f"{v}-{s}" for v in settings["rows"] for s in settings["seeds"]]
     expected = ["check", "plan", "scene", "prepare", "contact_sheet", "track", "collect", "report"]
-    expected += ["efficiency", "networks", "figures", "pictures"]
+    expected += ["efficiency", "networks", "figures", "pictures", "index"]
     expected += [f"{stage}@{run}" for stage in ("train", "evaluate") for run in runs]
     assert sorted(told) == sorted(expected)
 
@@ -41,7 +41,8 @@ def test_one_command_makes_everything(clone: Clone) -> None:
     told = clone.run("python", "-m", "pipeline", "repro", "--jobs", "2")
     assert told.startswith("# Plan: profile `embedded`")
     assert "3 of 3 runs are to be trained" in told
-    assert "the report is reports/index.html" in told
+    assert "the report is reports/embedded/index.html" in told
+    assert "the paper's claims: " in told
     assert "INFO" not in told  # no library's log lines
     table = pd.read_csv(clone.path / "reports/embedded/tables/ablation.csv")
     assert table["variant"].tolist() == list(VARIANTS)
@@ -106,7 +107,7 @@ def test_what_git_keeps_renders_the_reports_without_data_or_weights(
     code = bare.path / "pipeline/reporting/page/html.py"
     code.write_text(f"{code.read_text(encoding='utf-8')}\nMORE = 1\n", encoding="utf-8")
     told = bare.run("dvc", "repro", "--allow-missing")
-    assert stages_run(told) == {"check", "report"}
+    assert stages_run(told) == {"check", "report", "index"}
     assert {f: f.read_bytes() for f in before} == before
 
 
@@ -285,21 +286,42 @@ def test_runs_that_fail_are_told(clone: Clone) -> None:
     assert "failure" not in results.read_text(encoding="utf-8")  # with these settings nothing did
 
 
-def test_real_images_run_through_the_same_pipeline(clone: Clone, tmp_path: Path) -> None:
+def test_switching_between_experiments_loses_nothing_and_trains_nothing_twice(
+    clone: Clone, tmp_path: Path
+) -> None:
     folder = camvid(tmp_path / "camvid")
     file = clone.path / "params.yaml"
     settings = yaml_file.read_yaml(file)
-    settings |= {"profile": "camvid", "dataset_dir": os.fspath(folder)}
+    settings["data"]["camvid"] = os.fspath(folder)
     train = settings["profiles"]["camvid"]["train"]
     train |= {"iterations": 4, "warmup": 1, "batch_size": 2}
     train["augment"]["crop"] = [64, 64]
     windows = {"window": [64, 64], "stride": [32, 32], "scales": [1.0, 1.25]}
     settings["profiles"]["camvid"]["evaluate"] |= windows
     yaml_file.write_yaml(file, settings)
-    clone.run("dvc", "repro", "evaluate@ann-0")
-    clone.run("dvc", "repro", "--single-item", "collect", "report")
-    table = pd.read_csv(clone.path / "reports/embedded/tables/ablation.csv").set_index("variant")
-    assert table["n"].to_dict() == {"baseline": 0, "apnb": 0, "ann": 1}  # said, not invented
+    runs = {f"train@{name}-0" for name in VARIANTS}
+
+    def switch(profile: str) -> set[str]:
+        clone.run("python", "-m", "pipeline", "use", profile)
+        ran = clone.repro("--jobs", "2")
+        assert "up to date" in clone.run("dvc", "status")
+        return ran
+
+    switch("embedded")
+    embedded = read_folder(clone.path / "reports/embedded")
+    assert runs <= switch("camvid")
+    assert read_folder(clone.path / "reports/embedded") == embedded
+    own = read_folder(clone.path / "reports/camvid")
+    summary = (clone.path / "reports/README.md").read_text(encoding="utf-8")
+    assert "[camvid](camvid/index.html)" in summary
+    assert "[embedded](embedded/index.html)" in summary
+    for profile in ("embedded", "camvid"):  # there and back
+        assert not {name for name in switch(profile) if name.startswith(("train", "evaluate"))}
+    assert read_folder(clone.path / "reports/embedded") == embedded
+    assert read_folder(clone.path / "reports/camvid") == own
+
+    table = pd.read_csv(clone.path / "reports/camvid/tables/ablation.csv").set_index("variant")
+    assert table["n"].to_dict() == {"baseline": 1, "apnb": 1, "ann": 1}
     scores = json.loads((clone.path / "runs/camvid/ann-0/scores.json").read_text(encoding="utf-8"))
     labelled = sum(
         int((np.asarray(Image.open(f)) != 11).sum()) for f in folder.glob("valannot/*.png")
@@ -313,3 +335,9 @@ def test_real_images_run_through_the_same_pipeline(clone: Clone, tmp_path: Path)
     told = clone.run("dvc", "repro", "prepare", ok=False)
     assert "val/0001TP_000001.png: the image has no label" in told
     assert "Traceback" not in told
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """Return the content of each file, PDFs aside, which have their time."""
+    files = (f for f in folder.rglob("*") if f.is_file() and f.suffix != ".pdf")
+    return {str(f.relative_to(folder)): f.read_bytes() for f in files}

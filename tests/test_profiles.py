@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline.commands import use
 from pipeline.data.formats import DATASETS
 from pipeline.engine import yaml_file
 from pipeline.stages import check, collect, contact_sheet, evaluate, index, prepare, report, train
@@ -37,6 +38,44 @@ def shrink(profile: dict[str, Any]) -> None:
     if "sides" in profile["evaluate"]:
         profile["evaluate"]["sides"] = [70, 140]
     profile["evaluate"]["scales"] = [1.0, 1.25]  # of images of 64 pixels, for 8x8 pooling
+
+
+@pytest.mark.slow
+def test_three_datasets_fill_all_comparison_tables_in_one_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("ann", "pipeline"):
+        Path(folder).symlink_to(ROOT / folder)
+    names = ("cityscapes", "ade20k", "pascal_context")
+    settings = yaml_file.read_yaml(ROOT / "params.yaml")
+    for name in names:
+        TREES[name](tmp_path / name)
+        shrink(settings["profiles"][name])
+        settings["data"][name] = name
+    settings = small(settings)
+    yaml_file.write_yaml(Path("params.yaml"), settings)
+    write_claims(tmp_path, settings["variants"])
+    Path("reports/results").mkdir()
+    shutil.copy(ROOT / "reports/published.yaml", "reports")
+    for name in names:
+        use.main(name)
+        check.main()
+        prepare.main()
+        train.main("ann", 0)
+        evaluate.main("ann", 0)
+        Path(f"reports/{name}").mkdir()
+        collect.main()
+    index.main()
+    for name in names:
+        table = pd.read_csv(f"reports/tables/{name}.csv").set_index("method")
+        scores = json.loads(Path(f"runs/{name}/ann-0/scores.json").read_text(encoding="utf-8"))
+        miou = 100 * scores["protocols"]["multi_scale"]["miou"]
+        column = next(c for c in table if c.startswith("val multi-scale") and f"{c} sd" in table)
+        assert table.loc["ann", column] == pytest.approx(miou, abs=1e-3)
+        assert table.loc["ann", "n"] == 1
+    summary = Path("reports/README.md").read_text(encoding="utf-8")
+    assert all(f"[{name}]({name}/index.html)" in summary for name in names)
 
 
 @pytest.mark.parametrize("decode", [True, False], ids=["decoded", "files"])
