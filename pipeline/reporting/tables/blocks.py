@@ -30,9 +30,9 @@ NOTE = (
     "once, so it sees only one of the two N x N products.\n"
     "- *ms*: the median of the calls after the first, or a single call where that took long.\n"
     "- *MB*: the peak in 10^6 bytes beyond inputs and weights.\n"
-    "- *paper ms*, *paper MB*: measured by the authors on one GPU. Their script takes the mean of 20 "
-    "forward passes and PyTorch's peak of allocated memory in MiB (2^20 bytes), both less those of "
-    "an empty block."
+    "- *paper ms*, *paper MB*: measured by the authors on one GPU. Their script takes the mean of "
+    "20 forward passes and PyTorch's peak of allocated memory in MiB (2^20 bytes), both less those "
+    "of an empty block."
 )
 
 
