@@ -23,6 +23,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side, one core each
     torch.set_num_threads(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of tests/contract."""
+    for kind in ("block", "sampler", "dataset"):
+        parser.addoption(f"--{kind}", help=f"the {kind} of tests/contract to check; all if omitted")
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what `-m "not slow"` names
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of a clone or of the report as slow, and run the longest files first.
