@@ -23,7 +23,7 @@ from pipeline.engine import checkpoint, errors, failures, files
 from pipeline.engine.files import whole_file, whole_folder
 from pipeline.scoring import evaluation
 from pipeline.settings import params
-from pipeline.settings.paths import RESULTS
+from pipeline.settings.paths import locate_results
 from pipeline.settings.runs import write_failure
 from pipeline.stages import collect
 from pipeline.training import loop
@@ -109,7 +109,10 @@ def test_out_of_memory_says_what_to_lower_and_is_listed(
         "train.micro_batch to 1, or train.augment.crop"
     )
     collect.main()
-    lines = [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
+    lines = [
+        json.loads(line)
+        for line in locate_results("embedded").read_text(encoding="utf-8").splitlines()
+    ]
     told = {"version": 1, "kind": "failure", "variant": "apnb", "seed": 0, "stage": "train"}
     told |= {"reason": str(error.value), "at": 3}
     assert lines == [told]
@@ -121,7 +124,7 @@ def test_out_of_memory_says_what_to_lower_and_is_listed(
     with failures.record_failure(file, attempt):
         pass
     collect.main()
-    assert RESULTS.read_text(encoding="utf-8") == ""
+    assert locate_results("embedded").read_text(encoding="utf-8") == ""
 
 
 def test_out_of_memory_in_evaluation(

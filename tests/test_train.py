@@ -142,7 +142,7 @@ def test_a_killed_training_ends_with_the_same_weights(clone: Clone) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(clone: Clone) -> None:
-    clone.edit("lr: 0.005", "lr: 1.0e+30")
+    clone.edit("lr: 0.003", "lr: 1.0e+30")
     told = clone.run("python", "-m", "pipeline", "train", "baseline", "0", ok=False)
     assert "data/inputs/train/baseline.json is not of this params.yaml" in told
     clone.run("dvc", "repro", "prepare")

@@ -41,18 +41,19 @@ def test_the_same_machine_and_code_give_the_same_bits(verified: Clone) -> None:
 
 def test_other_threads_are_told_and_another_rate_is_outside(verified: Clone) -> None:
     verified.edit("profile: embedded", "profile: camvid")  # which has no data here, and needs none
+    verified.edit("dataset_dir: data/embedded", "dataset_dir: data/none")
     verified.edit("      threads: 1\n      optimizer", "      threads: 2\n      optimizer")
     told = verified.run("python", "-m", "pipeline", "verify", "ann", "0")
     assert "config.train.threads: committed 1, here 2" in told
     assert "ann-0: identical" in told or "ann-0: within the band; losses of the first" in told
 
-    verified.edit("lr: 0.005", "lr: 0.01")
+    verified.edit("lr: 0.003", "lr: 0.006")
     with (verified.path / "ann/blocks.py").open("a", encoding="utf-8") as file:
         file.write("\nOTHER = 1\n")
     told = verified.run("python", "-m", "pipeline", "verify", "ann", "0", ok=False)
-    assert "config.train.optimizer.lr: committed 0.005, here 0.01" in told
+    assert "config.train.optimizer.lr: committed 0.003, here 0.006" in told
     assert "code of the training: committed " in told
     assert "error: ann-0: outside the band; losses of the first 20 iterations are up to " in told
 
     told = verified.run("python", "-m", "pipeline", "verify", "nb", "0", ok=False)
-    assert "results.jsonl has no run nb 0 of the embedded profile; it has ann 0" in told
+    assert "embedded.jsonl has no run nb 0 of the embedded profile; it has ann 0" in told

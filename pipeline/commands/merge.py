@@ -10,15 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from pipeline.engine.errors import InputError
 from pipeline.engine.files import flatten
 from pipeline.settings import params, records
 from pipeline.settings.paths import locate_results
 from pipeline.settings.records import CheckpointLine, Line, RunLine
 from pipeline.settings.records.results import Identity
-from pipeline.settings.schema import Name, Params
+from pipeline.settings.schema import Params
 
 Facts = dict[str, object]
 
@@ -108,7 +106,8 @@ def order_lines(lines: list[Line], settings: Params) -> list[Line]:
 
 def main(name: str, files: list[Path]) -> None:
     settings = params.load()
-    target = locate_results(check_name(name, settings))
+    params.require_new_experiment(settings, name)
+    target = locate_results(name)
     lines = order_lines(merge({file: read_results(file) for file in files}), settings)
     for line in lines:
         if isinstance(line, RunLine | CheckpointLine):
@@ -117,20 +116,3 @@ def main(name: str, files: list[Path]) -> None:
         raise InputError(f"{target} exists; give another name, or list it among the files")
     records.write_lines(target, lines)
     print(f"{target}: {len(lines)} lines; `dvc repro index` shows them")
-
-
-def check_name(name: str, settings: Params) -> str:
-    """Return the name of an experiment that no profile writes.
-
-    Raises:
-        InputError: It is a profile's, or no name.
-    """
-    try:
-        TypeAdapter(Name).validate_python(name)
-    except ValidationError:
-        raise InputError(
-            f"NAME is {name!r}; allowed are small letters, digits and _, a letter first"
-        ) from None
-    if name in settings.profiles:
-        raise InputError(f"NAME is {name!r}, a profile, whose results the collect stage writes")
-    return name

@@ -23,8 +23,6 @@ from pipeline.settings import params
 from pipeline.settings.paths import INDEX, LOGS, PLAN, REPRO_LOCK, UNSENT, ReportPaths
 from pipeline.settings.schema import Params
 
-ALONE = frozenset({"efficiency", "networks"})  # they measure time
-
 
 def main(jobs: int | None = None) -> None:
     settings = params.load()
@@ -91,11 +89,11 @@ def reproduce(settings: Params, jobs: int) -> None:
     Raises:
         InputError: Stages failed. All others are kept.
     """
-    stages = Stages()
+    stages, networks = Stages(), f"networks@{settings.profile}"
     schedule = Schedule(
         stages,
         jobs,
-        ALONE,
+        frozenset({"efficiency", networks}),  # they measure time
         partial(rank, settings),
         gpus.list_names(),
         LOGS,
@@ -104,7 +102,7 @@ def reproduce(settings: Params, jobs: int) -> None:
     )
     schedule.work()
     refuse(schedule.failures)
-    if "networks" in schedule.ran:  # the plan came before it, and can now say what was measured
+    if networks in schedule.ran:  # the plan came before it, and can now say what was measured
         run_again(stages, "plan")
     elif UNSENT.exists() and "track" not in schedule.ran:
         run_again(stages, "track")

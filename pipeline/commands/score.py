@@ -10,7 +10,6 @@ comparison table shows it, with its source.
 
 from pathlib import Path
 
-from pipeline.commands.merge import check_name
 from pipeline.data.formats import DATASETS
 from pipeline.data.prepared.store import Store
 from pipeline.engine import provenance
@@ -23,7 +22,7 @@ from pipeline.settings.records import ExternalLine, Manifest
 
 def main(folder: Path, name: str, source: str) -> None:
     settings = params.load()
-    check_name(name, settings)
+    params.require_new_experiment(settings, name)
     data = locate_prepared(settings.profile)
     if not folder.is_dir():
         raise InputError(f"FOLDER is {str(folder)!r}; there is no such folder")

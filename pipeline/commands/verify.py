@@ -35,7 +35,15 @@ from pipeline.settings.records import RunLine, RunRecord
 PROFILE = "embedded"
 REPORTS = ReportPaths(PROFILE)
 REFERENCE = "ann"
-SOURCES = ("ann", "contexts", "pipeline", "params.yaml", "requirements.lock")
+SOURCES = (
+    "ann",
+    "contexts",
+    "pipeline",
+    "params.yaml",
+    "reports/claims.yaml",
+    "reports/published.yaml",
+    "requirements.lock",
+)
 STAGES = ("check", "scene", "prepare", "train")
 
 
@@ -85,6 +93,7 @@ def retrain(variant: str, seed: int) -> tuple[RunRecord, Curve]:
         folder = Path(name)
         for source in map(Path, SOURCES):
             copy = shutil.copytree if source.is_dir() else shutil.copy
+            (folder / source).parent.mkdir(exist_ok=True)
             copy(source, folder / source)
         settings = yaml_file.read_yaml(paths.PARAMS_FILE)
         settings |= {

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.engine import yaml_file
 from pipeline.engine.errors import InputError, describe_invalid
 from pipeline.settings.paths import PARAMS_FILE
 from pipeline.settings.rules import list_problems
-from pipeline.settings.schema import Checkpoint, Params
+from pipeline.settings.schema import Checkpoint, Name, Params
 
 
 def load(path: Path = PARAMS_FILE) -> Params:
@@ -84,6 +84,18 @@ def require_profile(params: Params, name: str) -> None:
     """Raise an InputError for a profile that params.yaml does not have."""
     if name not in params.profiles:
         raise InputError(f"profile is {name!r}; allowed are {', '.join(params.profiles)}")
+
+
+def require_new_experiment(params: Params, name: str) -> None:
+    """Raise an InputError for a name of results that no experiment can have, or a profile has."""
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError:
+        raise InputError(
+            f"NAME is {name!r}; allowed are small letters, digits and _, a letter first"
+        ) from None
+    if name in params.profiles:
+        raise InputError(f"NAME is {name!r}, a profile, whose results the collect stage writes")
 
 
 def find_checkpoint(params: Params, name: str) -> Checkpoint:
