@@ -13,11 +13,16 @@ from pydantic import BaseModel
 from pipeline.settings import records
 
 PAGE = Path("docs/results.md")
-RESULTS = (records.RunLine, records.CheckpointLine, records.FailureLine)
+RESULTS = (
+    records.RunLine,
+    records.CheckpointLine,
+    records.FailureLine,
+    records.ExternalLine,
+)
 FILES = {
-    "`reports/results/embedded.jsonl`": (
+    "`reports/results/<experiment>.jsonl`": (
         "The collect stage writes a JSON object a line, and git keeps the file. `kind` says which "
-        "of the three objects below a line is.",
+        "of the objects below a line is.",
         RESULTS,
     ),
     "`runs/<profile>/<variant>-<seed>/record.json`": (
@@ -36,7 +41,7 @@ FILES = {
         "A run that cannot end says why. A run that succeeds removes the file.",
         (records.Failure,),
     ),
-    "`reports/embedded/networks.json`": (
+    "`reports/<profile>/networks.json`": (
         "The networks stage writes what whole networks cost.",
         (records.NetworkCosts,),
     ),
@@ -59,8 +64,8 @@ NAMES = {
 START = """\
 # Results: the files and their fields
 
-Every number in the report comes from the JSON files on this page. `reports/results/embedded.jsonl` has all
-that was trained and scored. These lines rebuild the ablation table from it, with pandas:
+Every number in the report comes from the JSON files on this page. `reports/results/embedded.jsonl`
+has all that the embedded profile trained and scored. These lines rebuild the ablation table from it, with pandas:
 
 ```python
 import pandas as pd

@@ -224,10 +224,7 @@ class Profile(Strict):
 
     Attributes:
         data: A key of Params.data, which has the folder.
-        dataset: The data's layout and classes.
-        tables: The tables of its page.
         rows: The variants to train; None for all in these tables.
-        seeds: The seeds of each row.
         more_seeds: More seeds, for whoever asks for them.
     """
 
@@ -324,9 +321,6 @@ class Params(Strict):
     """All of params.yaml.
 
     Attributes:
-        profile: The active profile.
-        dataset_dir: The folder of its data.
-        seeds: The seeds that are trained.
         rows: The variants that are trained.
         data: The folders of the datasets on this machine; None for one that is not here.
     """
