@@ -65,8 +65,8 @@ START = """\
 # Results: the files and their fields
 
 Every number in the report comes from the JSON files on this page. `reports/results/embedded.jsonl`
-has all that the embedded profile trained and scored. These lines rebuild the ablation table from it,
-with pandas:
+has all that the embedded profile trained and scored. These lines rebuild the ablation table from
+it, with pandas:
 
 ```python
 import pandas as pd
