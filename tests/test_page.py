@@ -111,6 +111,29 @@ def test_the_index_begins_with_the_ledger_and_its_links_lead_somewhere(reports: 
         assert not anchor or anchor in anchors
 
 
+def test_each_variant_has_a_page_of_its_own(reports: Path) -> None:
+    settings = params.load(reports.parents[1] / "params.yaml")
+    folder = reports / "variants"
+    assert {f.stem for f in folder.glob("*.html")} == set(settings.rows)
+    front = (reports / "index.html").read_text(encoding="utf-8")
+    for name in settings.rows:
+        text = (folder / f"{name}.html").read_text(encoding="utf-8")
+        assert f'href="variants/{name}.html"' in front
+        assert f"evaluate@{name}-{settings.seeds[0]}" in text
+        for tag, given in Elements(text).found:
+            link = str(given.get("href") or "#").partition("#")[0]
+            if tag == "a" and link and not link.startswith("https:"):
+                assert (folder / link).exists()
+    ann, ppm = ((folder / f"{n}.html").read_text(encoding="utf-8") for n in ("ann", "ppm"))
+    shared = "https://github.com/MendelXu/ANN/blob/f4eabeb/models/seg/utils/apnb.py#L64"
+    assert shared in ann  # query and key are one convolution there
+    assert "Both blocks together are best." in ann
+    assert "No claim speaks of this row." in ppm
+    assert "ann - fnb_nb" in ann
+    assert "nb - baseline" not in ann
+    assert ann.count("<img") == 1 + 15  # its curve, and three images in five pictures
+
+
 def test_text_and_cells_are_shown_literally() -> None:
     frame = pd.DataFrame({"row": ["a_b_c", "<b>"], "mIoU": ["45.0 ± 0.5", ""], "x": ["`k`", "no"]})
     table = Table(frame, (Column("row"), Number("mIoU"), Column("x")))

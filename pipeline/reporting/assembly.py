@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.reporting import method, outliers
+from pipeline.reporting import method, outliers, variants
 from pipeline.reporting.claims import sections as claims
 from pipeline.reporting.figures import gallery as figures
 from pipeline.reporting.inputs import Inputs
@@ -55,6 +55,7 @@ def _build_sections(inputs: Inputs) -> Iterator[Section]:
         yield networks.build_section(inputs, inputs.networks)
     else:
         yield Section("efficiency", "Efficiency", notes=UNMEASURED_COSTS)
+    yield variants.build_list(inputs)
     yield from figures.build_sections()
     yield from pictures.build_sections(settings, inputs.results)
     yield method.build_section(settings)

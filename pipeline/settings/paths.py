@@ -85,6 +85,11 @@ class ReportPaths(NamedTuple):
     def tables(self) -> Path:
         return self.folder / "tables"
 
+    @property
+    def variants(self) -> Path:
+        """The folder of the variants' own pages."""
+        return self.folder / "variants"
+
 
 def locate_prepared(profile: str) -> Path:
     """Return the folder of a profile's prepared data."""

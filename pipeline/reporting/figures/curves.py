@@ -1,5 +1,7 @@
 """Learning curves: the loss of each row of the ablation, with a band over its seeds."""
 
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -56,6 +58,28 @@ def draw(settings: Params, frame: pd.DataFrame) -> Figure:
     figure.supxlabel("iteration", fontsize=9)
     figure.supylabel("training loss", fontsize=9)
     return figure
+
+
+def write_variant(curves: pd.DataFrame, file: Path, source: str) -> None:
+    """Write the losses of one variant as an SVG, a line for each seed.
+
+    Args:
+        curves: Its rows of curves.csv.
+        file: The file to write.
+        source: Where they come from.
+    """
+    figure, axes = plt.subplots(figsize=(7.2, 2.8), layout="constrained")
+    width = max(1, -(-curves["iteration"].max() // PARTS))
+    for number, (seed, own) in enumerate(curves.groupby("seed", sort=True)):
+        part = (own["iteration"] - 1) // width
+        mean = own.groupby(part)[["iteration", "loss"]].mean()
+        colour = style.COLOURS[number % len(style.COLOURS)]
+        axes.plot(mean["iteration"], mean["loss"], color=colour, lw=1.1, label=f"seed {seed}")
+    axes.set(xlabel="iteration", ylabel="training loss", yscale="log")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    figure.legend(loc="outside upper center", ncols=5)
+    style.save_svg(figure, file, source)
+    plt.close(figure)
 
 
 def _within(frame: pd.DataFrame, value: float) -> bool:

@@ -60,11 +60,15 @@ _STYLE = (
 
 def save(figure: Figure, frame: pd.DataFrame, stem: Path, source: str) -> None:
     """Write stem.svg, stem.pdf and, of the data, stem.csv; source: where they come from."""
-    svg = stem.with_suffix(".svg")
-    figure.savefig(svg, metadata={"Date": None, "Creator": None, "Description": source})
+    save_svg(figure, stem.with_suffix(".svg"), source)
     figure.set_layout_engine("none")  # as it was laid out for the first
     figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None, "Subject": source})
     plt.close(figure)
-    text = svg.read_text(encoding="utf-8").replace(INK, "currentColor")
-    svg.write_text(re.sub(r"(<svg [^>]*>)", rf"\1{_STYLE}", text, count=1), encoding="utf-8")
     frame.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n", float_format="%.4f")
+
+
+def save_svg(figure: Figure, file: Path, source: str) -> None:
+    """Write an SVG whose ink has the colour of the text around it; source: where it comes from."""
+    figure.savefig(file, metadata={"Date": None, "Creator": None, "Description": source})
+    text = file.read_text(encoding="utf-8").replace(INK, "currentColor")
+    file.write_text(re.sub(r"(<svg [^>]*>)", rf"\1{_STYLE}", text, count=1), encoding="utf-8")

@@ -16,12 +16,13 @@ FEW = 12  # a longer table in a subsection is folded
 MANY = 24  # a longer table is folded everywhere
 
 
-def render_page(sections: Iterable[Section], root: Path) -> str:
+def render_page(sections: Iterable[Section], root: Path, home: str = "") -> str:
     """Return the page.
 
     Args:
         sections: The sections; the first stands at the top.
-        root: reports/, where the files of the figures are.
+        root: The page's folder; the files of the figures are relative to it.
+        home: The way from there to the folder of README.md and tables, with a slash at its end.
     """
     head, *groups = group_sections(sections)
     environment = make_environment()
@@ -31,7 +32,9 @@ def render_page(sections: Iterable[Section], root: Path) -> str:
         "size": lambda file: measure_picture(root / file),
         "split": split_notes,
     }
-    return str(environment.get_template("page.html.j2").render(head=head[0], groups=groups))
+    return str(
+        environment.get_template("page.html.j2").render(head=head[0], groups=groups, home=home)
+    )
 
 
 def group_sections(sections: Iterable[Section]) -> list[list[Section]]:

@@ -67,6 +67,23 @@ def build_sections(settings: Params, results: Results) -> Iterator[Section]:
         yield Section("contact_sheet", "The data", figures=(figure,))
 
 
+def select_pictures(settings: Params, results: Results, variant: str) -> Iterator[Section]:
+    """Yield the pictures that show a variant, for a page one folder below the profile's."""
+    file = ReportPaths(settings.profile).pictures / PICTURE_LIST
+    if not file.exists() or not are_current(about := read_json(file), settings, results):
+        return
+    key = {"baseline": "baseline", "ann": "ann"}.get(variant)
+    folder = f"../{file.parent.name}"
+    strips = [_build_row(folder, row) for row in about["rows"]] if key else []
+    strips += [
+        _build_attention(folder, about["rows"][1], entry)
+        for entry in about.get("attention", [])
+        if entry["variant"] == variant
+    ]
+    if strips:
+        yield Section("pictures", "Pictures", strips=tuple(strips))
+
+
 def are_current(about: dict[str, Any], settings: Params, results: Results) -> bool:
     """Whether the pictures are of this profile, and of the networks that the tables score."""
     scored = {

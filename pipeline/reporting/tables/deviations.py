@@ -14,6 +14,7 @@ from pipeline.reporting import measured, provenance
 from pipeline.reporting.columns import Column, Table
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.sections import Section, TableFile
+from pipeline.reporting.tables.released import link_code
 from pipeline.settings.schema import Params
 
 UNKNOWN = "-"
@@ -212,6 +213,30 @@ def _format_value(value: Any) -> str:
         return UNKNOWN
     text = yaml.safe_dump(value, default_flow_style=True, width=1000)
     return text.removesuffix("...\n").strip()
+
+
+def build_code_section(settings: Params, variant: str, published: measured.Published) -> Section:
+    """Return where a variant is not as the released code, with a link to the code's line."""
+    alone = settings.model_copy(update={"variants": {}})
+    profile = settings.active.model_dump(mode="json")
+    network = settings.resolve_network(variant)
+    recipe = _list_recipe(published["authors_recipe"].get(settings.active.dataset, {}))
+    parts = (
+        ("network", network, NETWORK),
+        ("network.options", network["options"], OPTIONS),
+        ("train", profile["train"], recipe),
+    )
+    rows = []
+    for where, values, choices in parts:
+        for d in choices:
+            if d.code_is == UNKNOWN or _look_up(values, d.switch) == d.code_is:
+                continue
+            row = _build_row(alone, values, where, d)
+            code = link_code(f"{where}.{d.switch}", d.code, settings.active.dataset)
+            rows.append(row | {"code": code})
+    columns = tuple(c for c in COLUMNS if c.key != "as")
+    table = Table(pd.DataFrame(rows, columns=[c.key for c in columns]), columns)
+    return Section("deviations", "Where it is not as the released code", table=table)
 
 
 def explain_columns(settings: Params) -> str:

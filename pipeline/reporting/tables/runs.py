@@ -1,5 +1,7 @@
 """The tables of single runs: where each score comes from, and which runs failed."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from pipeline.engine.provenance import describe_code
@@ -30,10 +32,14 @@ FAILURE_COLUMNS = (Column("variant"), Number("seed"), Column("stage"), Column("r
 
 def build_sources(inputs: Inputs) -> Section:
     """Return a row for each run with its score and where it comes from."""
-    rows = [_describe_run(run) for runs in inputs.results.values() for run in runs]
-    columns = [column.key for column in SOURCE_COLUMNS]
-    table = Table(pd.DataFrame(rows, columns=columns), SOURCE_COLUMNS)
+    table = build_table(run for runs in inputs.results.values() for run in runs)
     return Section("sources", "Where each number comes from", intro=SOURCES, table=table)
+
+
+def build_table(runs: Iterable[RunLine]) -> Table:
+    """Return a row for each of these runs."""
+    columns = [column.key for column in SOURCE_COLUMNS]
+    return Table(pd.DataFrame(map(_describe_run, runs), columns=columns), SOURCE_COLUMNS)
 
 
 def build_failures(failures: list[FailureLine]) -> Section:
