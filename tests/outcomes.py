@@ -13,6 +13,7 @@ SECONDS = (
     "reports/embedded/README.md",
     "reports/embedded/index.html",
     "reports/embedded/tables/networks",
+    "reports/embedded/variants",
     "reports/plan.md",
 )
 HOURS = re.compile(r'[0-9.]+ hours|"hours": [0-9.]+')  # of training, told with each table

@@ -86,7 +86,7 @@ def pristine(clone: Clone) -> Clone:
     for folder in (own, own.parent):
         for made in ("curves.csv", "README.md", "metrics.json", "index.html"):
             (folder / made).unlink(missing_ok=True)
-        for made in ("results", "tables", "pictures"):
+        for made in ("results", "tables", "pictures", "variants"):
             shutil.rmtree(folder / made, ignore_errors=True)
     clone.run("git", "add", "--all")
     clone.run("git", "commit", "--quiet", "--message", "without times")
