@@ -53,7 +53,7 @@ def _build_sections(inputs: Inputs, name: str, curve: str) -> Iterator[Section]:
     stages = " ".join(f"evaluate@{name}-{seed}" for seed in settings.seeds)
     yield Section(
         "variant",
-        f"`{name}`, {rows.name_model(settings.variants[name])}: profile `{settings.profile}`",
+        f"{name}, {rows.name_model(settings.variants[name])}: profile {settings.profile}",
         1,
         table=runs.build_table(own_runs) if own_runs else None,
         intro=(

@@ -19,7 +19,7 @@ def build_results(inputs: Inputs) -> Section:
         notes.append(details.explain_origin(inputs.claims))
     return Section(
         "results",
-        f"The paper's claims in the experiment `{inputs.experiment}`",
+        f"The paper's claims in the experiment {inputs.experiment}",
         1,
         table=ledger.build_ledger(inputs.claims, {inputs.experiment: own}),
         notes=join(notes),
@@ -36,7 +36,7 @@ def build_answers(inputs: Inputs) -> Section:
     source = details.collect_origin(inputs, own)
     return Section(
         name,
-        f"The tests of `{inputs.experiment}`",
+        f"The tests of {inputs.experiment}",
         table=table,
         notes=notes,
         origin=source,
