@@ -18,7 +18,7 @@ Shapes are written with these letters in every docstring:
 """
 
 from ann.attention import Attention, attention, attention_blocks, network_attention
-from ann.backbone import BACKBONES, STEMS, Backbone
+from ann.backbone import BACKBONES, STEMS, Backbone, make_backbone
 from ann.blocks import NonLocalBlock
 from ann.layouts import LAYOUTS, export_state, import_state, layout_settings
 from ann.loss import IGNORE_INDEX, Ohem, Sums, loss_sums, segmentation_loss
@@ -27,6 +27,7 @@ from ann.network import ASYMMETRIC, CONTEXTS, FUSIONS, PIXELS, SegmentationNetwo
 from ann.options import FORMS, NORMALIZATIONS, OUTPUTS, BlockOptions
 from ann.plain import attend
 from ann.sampling import SAMPLINGS, Sampler, anchors
+from ann.timm_backbone import TimmBackbone
 
 __all__ = [
     "ASYMMETRIC",
@@ -50,6 +51,7 @@ __all__ = [
     "Scores",
     "SegmentationNetwork",
     "Sums",
+    "TimmBackbone",
     "anchors",
     "attend",
     "attention",
@@ -59,6 +61,7 @@ __all__ = [
     "import_state",
     "layout_settings",
     "loss_sums",
+    "make_backbone",
     "network_attention",
     "scores",
     "segmentation_loss",

@@ -1,12 +1,15 @@
-"""Dilated ResNets: torchvision's 18, 34, 50 and 101, and a small one for small experiments.
+"""The backbones by name: dilated ResNets of torchvision, a small one, and timm's models.
 
 Output stride 8 as in the paper: the strides of the last stages become dilations. The names of
 the stages are the paper's: Stage4 is torchvision's layer3, Stage5 its layer4.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
+
+from ann.timm_backbone import PREFIX, TimmBackbone
 
 SMALL = "small"
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
@@ -187,3 +190,21 @@ def _replace_inputs(conv: nn.Conv2d, inputs: int) -> nn.Conv2d:
     """Return a new convolution like `conv` for `inputs` channels."""
     kernel, stride, padding = conv.kernel_size, conv.stride, conv.padding
     return nn.Conv2d(inputs, conv.out_channels, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
+
+
+def make_backbone(
+    name: str, *, levels: Sequence[str] | None = None, output_stride: int = 8, **options: Any
+) -> Backbone | TimmBackbone:
+    """Return a backbone by its name.
+
+    Args:
+        name: One of BACKBONES, or timm/NAME.
+        levels: Of a model of timm; None for the others.
+        output_stride: The stride of Stage4 and Stage5.
+        options: The other arguments of Backbone; a model of timm takes none of them.
+    """
+    if name.startswith(PREFIX):
+        return TimmBackbone(name, output_stride=output_stride, levels=levels)
+    if levels is not None:
+        raise ValueError(f"levels is {list(levels)}; only a backbone of timm takes levels")
+    return Backbone(name, output_stride=output_stride, **options)

@@ -82,15 +82,20 @@ class NonLocalBlock(nn.Module):
         share_query = options.share_query_key and not self.fuses
         self.key = None if share_query else embedding(source, key_channels, norm, bias)
         self.value = None if share_value else nn.Conv2d(source, value_channels, 1)
-        self.output = nn.Conv2d(value_channels, channels, 1)  # W_o
+        projection = nn.Conv2d(value_channels, channels, 1)  # W_o
+        norm_after = nn.BatchNorm2d(channels) if options.output_norm else None
+        self.output: nn.Module = projection
+        if norm_after is not None:
+            self.output = nn.Sequential(projection, norm_after)
         self.fuse: nn.Sequential | None = None
         if options.output == "concat":
             layers = [nn.Conv2d(2 * channels, channels, 1, bias=bias), nn.BatchNorm2d(channels)]
             self.fuse = nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if relu else []))
         self.dropout = Dropout2d(dropout, stream)
         if options.zero_init:
-            nn.init.zeros_(self.output.weight)
-            nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]
+            starts = norm_after or projection
+            nn.init.zeros_(starts.weight)
+            nn.init.zeros_(starts.bias)  # type: ignore[arg-type]
 
     def forward(
         self, x: Tensor, low: Tensor | None = None, sample_ids: Tensor | None = None
@@ -109,9 +114,14 @@ class NonLocalBlock(nn.Module):
             ValueError: A map is missing, superfluous or has other channels.
         """
         self._check(x, low)
-        form = plain if self.options.form == "plain" else fast
+        form = plain if self.computes_plain else fast
         y = form.forward(self.get_layers(), x, x if low is None else low, sample_ids)
         return self.dropout(y, sample_ids)
+
+    @property
+    def computes_plain(self) -> bool:
+        """Whether the options ask for the plain form."""
+        return self.options.form == "plain" or self.options.output_norm
 
     def get_layers(self) -> Layers:
         """Return the layers and options as they are now; somebody may replace them later."""

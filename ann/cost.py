@@ -77,7 +77,7 @@ def block_cost(
         batch: B.
         element_size: Bytes of an element.
     """
-    form = _plain if block.options.form == "plain" else _fast
+    form = _plain if block.computes_plain else _fast
     costs = form(block, height * width)
     return {
         name: Cost(cost.flops, cost.read * element_size, cost.written * element_size).times(batch)
@@ -102,13 +102,14 @@ class _Sizes(NamedTuple):
 
 def _sizes(block: NonLocalBlock, positions: int) -> _Sizes:
     key = _convolution(block.query if block.key is None else block.key)
-    c, v = block.output.out_channels, block.output.in_channels
+    output = _convolution(block.output)
+    c, v = output.out_channels, output.in_channels
     s = anchors(block.sampler.pool_sizes) if block.sampler else positions
     return _Sizes(c, key.in_channels, key.out_channels, v, s)
 
 
 def _convolution(embedding: nn.Module) -> nn.Conv2d:
-    """Return the convolution of query or key, which batch norm and ReLU may follow."""
+    """Return the convolution of query, key or W_o, which batch norm and ReLU may follow."""
     return next(m for m in embedding.modules() if isinstance(m, nn.Conv2d))
 
 

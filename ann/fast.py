@@ -117,13 +117,14 @@ def compute_factors(
     Returns:
         (B, N, R) and (B, R, C), where R is S, V or K by the order of the products.
     """
-    options = layers.options
-    n, s, channels = int(query.shape[1]), int(key.shape[1]), layers.output.out_channels
+    options, output = layers.options, layers.output
+    assert isinstance(output, nn.Conv2d)
+    n, s, channels = int(query.shape[1]), int(key.shape[1]), output.out_channels
     order = choose_order(layers, n, s, int(key.shape[2]), int(value.shape[2]))
     scale = key.shape[2] ** -0.5 if options.scale else 1.0
     if options.normalization == "rescaling":
         scale /= s
-    weight = layers.output.weight.flatten(1)  # (C, V)
+    weight = output.weight.flatten(1)  # (C, V)
     front = None  # F_1
     if layers.fuse is not None:
         fusing = layers.fuse[0]
@@ -179,6 +180,7 @@ def combine(layers: Layers, x: Tensor, left: Tensor, right: Tensor) -> Tensor:
     Returns:
         (B, C, H, W).
     """
+    assert isinstance(layers.output, nn.Conv2d)
     bias, size = layers.output.bias, x.shape[2:]
     left, right = left.to(right.dtype), right.to(right.dtype)
     if layers.fuse is None:

@@ -21,7 +21,7 @@ class Layers(NamedTuple):
         query: From X to K channels.
         key: From X or X_l to K channels; None where the query is the key.
         value: From X or X_l to V channels; None where the key is the value.
-        output: W_o, a 1x1 convolution from V to C channels.
+        output: W_o, a 1x1 convolution from V to C channels, and with `output_norm` a batch norm.
         fuse: The fusing 1x1 convolution from 2 C to C channels, and what follows it; None in a
             residual block.
         sampler: It samples key and value; None where they have every position.
@@ -31,7 +31,7 @@ class Layers(NamedTuple):
     query: nn.Module
     key: nn.Module | None
     value: nn.Module | None
-    output: nn.Conv2d
+    output: nn.Module
     fuse: nn.Sequential | None
     sampler: Sampler | None
     options: BlockOptions

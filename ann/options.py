@@ -23,6 +23,11 @@ class BlockOptions:
         scale: The query is multiplied by K ** -0.5. Paper: no. Code: yes.
         zero_init: W_o starts at zero. The paper does not say. Code: yes.
         bias: The convolutions before a batch norm have a bias. The paper does not say. Code: yes.
+        output_norm: A batch norm follows W_o. With `zero_init` its weight starts at zero, and W_o's
+            does not. The block then computes the plain form, because the norm cannot be folded. The
+            paper does not say. Code: no.
+        fusion_relu: In a SegmentationNetwork a ReLU ends FNB and AFNB, as it ends NB and APNB. The
+            paper does not say. Code: no.
         form: `plain` computes the paper's equations as they stand (ann.plain). `fast` computes the
             same result, up to rounding, with less time and memory (ann.fast). `fused` is `fast`
             and always uses PyTorch's fused attention, which `fast` uses only where it is faster.
@@ -39,6 +44,8 @@ class BlockOptions:
     scale: bool = False
     zero_init: bool = False
     bias: bool = False
+    output_norm: bool = False
+    fusion_relu: bool = False
     form: str = "fast"
 
     def __post_init__(self) -> None:
@@ -52,3 +59,5 @@ class BlockOptions:
             raise ValueError(
                 f"normalization is {self.normalization!r}; allowed in the fused form is softmax"
             )
+        if self.form == "fused" and self.output_norm:
+            raise ValueError("output_norm is True; allowed in the fused form is False")

@@ -1,5 +1,7 @@
 """The orders in which the fast form of a block can multiply, and what each costs."""
 
+from torch import nn
+
 from ann.layers import Layers
 
 
@@ -39,6 +41,7 @@ def choose_order(layers: Layers, n: int, s: int, k: int, v: int) -> str:
     """
     if layers.options.form == "fused":
         return "matrix"
+    assert isinstance(layers.output, nn.Conv2d)
     counts = count_multiply_adds(n, s, k, v, layers.output.out_channels, layers.fuse is not None)
     if layers.options.normalization == "softmax":
         del counts["product"]

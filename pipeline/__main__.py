@@ -220,6 +220,14 @@ def score(
 
 
 @command()
+def fusion(
+    stem: Annotated[Path, typer.Argument(help="The path of the two files, without a suffix.")],
+) -> None:
+    """Measure what the fusion of each row adds to its scores: STEM.csv and STEM.svg."""
+    run("commands.fusion", stem)
+
+
+@command()
 def mend() -> None:
     """Repair what DVC left half-written when it was killed."""
     run("commands.mend")
@@ -247,6 +255,12 @@ def scene() -> None:
 def prepare() -> None:
     """Check every file of the dataset, and decode it if the profile says so."""
     run("stages.prepare")
+
+
+@stage()
+def features() -> None:
+    """Compute the maps of a frozen backbone once, if the profile says so."""
+    run("stages.features")
 
 
 @stage()

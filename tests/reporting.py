@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from pipeline.data.formats import DATASETS, scene
-from pipeline.engine import checkpoint, yaml_file
+from pipeline.engine import checkpoint, networks, yaml_file
 from pipeline.engine.files import digest_file
 from pipeline.reporting.claims.entries import read_claims
 from pipeline.reporting.inputs import Inputs
@@ -83,7 +83,7 @@ def add_weights(root: Path, variants: tuple[str, ...] = PICTURED) -> None:
         for number, variant in enumerate(variants):
             network = settings.resolve_network(variant)
             torch.manual_seed(number)
-            state = checkpoint.build(network, len(classes)).state_dict()
+            state = networks.build(network, len(classes)).state_dict()
             file = RunPaths(settings.profile, variant, settings.seeds[0]).weights
             checkpoint.save(file, state, network=network, classes=list(classes))
             digests[variant, settings.seeds[0]] = digest_file(file)

@@ -78,6 +78,7 @@ def test_the_numbers_of_an_answer_by_hand() -> None:
     one_sided = stats.ttest_1samp(values, -1, alternative="less").pvalue
     assert answer.question.p == pytest.approx(min(one_sided, 1 - one_sided))
     assert answer.question.published == pytest.approx(0.2)  # 78.6 - 78.4
+    assert answer.question.mark == "†"  # which nobody checked against the paper
     shift = (0.2 + 1) / np.std(values, ddof=1)
     far = stats.nct(9, shift * 10**0.5)  # at ten seeds, one-sided at the level
     expected = far.sf(stats.t.ppf(1 - LEVEL, 9)) + far.cdf(stats.t.ppf(LEVEL, 9))

@@ -81,8 +81,8 @@ def test_another_run_does_not_count(change: Change) -> None:
 
 
 def test_protocols_count_in_their_order() -> None:
-    profile = SETTINGS.profiles["camvid"]
-    settings = SETTINGS.model_copy(update={"profile": "camvid"})
+    profile = SETTINGS.profiles["cityscapes"]
+    settings = SETTINGS.model_copy(update={"profile": "cityscapes"})
     names = profile.evaluate.protocols
     assert collect.has_current_protocols(settings, recorded.scores(*names))
     assert not collect.has_current_protocols(settings, recorded.scores(*names[::-1]))
@@ -186,7 +186,7 @@ def test_the_lines_stand_in_the_order_of_params_yaml_and_only_what_counts(
         "reason": "why",
         "at": 7,
     }
-    total = len(SETTINGS.variants) * len(SETTINGS.seeds)
+    total = len(SETTINGS.rows) * len(SETTINGS.seeds)
     assert capsys.readouterr().out == f"3 of {total} runs are measured, 3 failed\n"
     assert b"\r" not in PATHS.curves.read_bytes()
     with PATHS.curves.open() as file:

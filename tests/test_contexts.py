@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import contexts
 from ann import BlockOptions, NonLocalBlock, Sampler, SegmentationNetwork
 from contexts import aspp, criss_cross, ppm
-from pipeline.engine import checkpoint, yaml_file
+from pipeline.engine import networks, yaml_file
 from pipeline.engine.errors import InputError
 from pipeline.reporting.tables import beyond
 from pipeline.settings import contexts as checks
@@ -167,10 +167,18 @@ def test_the_fused_form_is_the_plain_one_by_the_librarys_attention(
 
 @pytest.mark.parametrize("profile", SETTINGS.profiles)
 def test_every_budget_is_nbs_in_every_profile(profile: str) -> None:
-    small = {"backbone": "small", "widths": [4] * 4, "stem": "plain"}  # before the slot
+    small = {  # what is before the slot
+        "backbone": "small",
+        "widths": [4] * 4,
+        "stem": "plain",
+        "weights": None,
+        "levels": None,
+        "pixels": "imagenet",
+        "freeze": False,
+    }
 
     def parameters(variant: str) -> int:
-        network = checkpoint.build(SETTINGS.resolve_network(variant, profile) | small, 2)
+        network = networks.build(SETTINGS.resolve_network(variant, profile) | small, 2)
         assert network.context is not None
         return sum(p.numel() for p in network.context.parameters())
 
@@ -183,7 +191,7 @@ def test_every_budget_is_nbs_in_every_profile(profile: str) -> None:
 @pytest.mark.usefixtures("one_thread")
 def test_each_trains_every_parameter_and_has_dropout_by_key(variant: str) -> None:
     torch.manual_seed(0)
-    network = checkpoint.build(SETTINGS.resolve_network(variant) | {"dropout": 0.5}, 5)
+    network = networks.build(SETTINGS.resolve_network(variant) | {"dropout": 0.5}, 5)
     images = torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8)
     logits, aux = network(images, torch.tensor([1, 2]))
     assert aux is not None
@@ -324,5 +332,5 @@ def test_a_trial_leaves_nothing_without_values_behind() -> None:
     settings = params.load(ROOT / "params.yaml")
     trial = trials.Trial(1, (136, 264), False, "here")
     trials.check_network("variants.ppm", settings.resolve_network("ppm"), [trial])
-    built = checkpoint.build(settings.resolve_network("ppm"), 19).eval()
+    built = networks.build(settings.resolve_network("ppm"), 19).eval()
     assert built(torch.zeros(1, 3, 136, 264, dtype=torch.uint8))[0].isfinite().all()

@@ -20,8 +20,10 @@ from pipeline.measuring.process import NotFittingError, measure_series, run_in_p
 from pipeline.reporting.columns import Table
 from pipeline.reporting.figures import costs, style
 from pipeline.reporting.tables import blocks, networks
-from pipeline.settings import params, records, schema
+from pipeline.settings import params, records
+from pipeline.settings.costs import Mode
 from pipeline.stages import efficiency
+from pipeline.stages.networks import count_networks, list_jobs
 from tests import recorded
 from tests.conftest import ROOT
 
@@ -91,6 +93,17 @@ def test_beyond_a_size_that_is_not_measured_none_is_tried(
     assert [found.status for _, found in rows] == statuses
 
 
+def test_the_first_call_is_small_and_fits_every_context() -> None:
+    wanted = ("ann", "aspp")
+    jobs = {j.variant: j for j in list_jobs(SETTINGS) if j.profile == "cityscapes"}
+    ann, aspp = count_networks([jobs[name] for name in wanted])
+    assert ann.warm_up == (128, 128)
+    rates = jobs["aspp"].network["settings"]["rates"]
+    size = aspp.warm_up
+    assert max(rates) < min(size) // 8  # a position of the map is 8 pixels wide
+    assert max(size) < min(jobs["aspp"].size)
+
+
 def test_memory_and_time_of_a_call_whose_needs_are_known() -> None:
     size = 64 << 20
 
@@ -111,7 +124,7 @@ def test_a_block_is_measured_with_the_operations_of_its_closed_form() -> None:
     settings = SETTINGS.efficiency.model_copy(
         update={"channels": 16, "embedded_channels": 8, "low_channels": 8, "seconds": 0.01}
     )
-    mode = schema.Mode(device="cpu", precision="float32", channels_last=False)
+    mode = Mode(device="cpu", precision="float32", channels_last=False)
     for block in efficiency.BLOCKS:
         job = efficiency.Job(settings, mode, block, "plain", (9, 8))
         made = efficiency.build_block(job, "cpu")

@@ -103,10 +103,13 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
+BESIDE = ("params.yaml", "README.md", "reports/README.md", "dvc.lock")
+
+
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with one commit, as the current folder."""
-    for name in ("ann/code.py", "params.yaml", "reports/README.md", "dvc.lock"):
+    for name in ("ann/code.py", "dvc.yaml", *BESIDE):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("old\n")
     git(tmp_path, "init", "--quiet")
@@ -116,7 +119,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["ann/code.py", "params.yaml"])
+@pytest.mark.parametrize("name", ["ann/code.py", "dvc.yaml"])
 @pytest.mark.parametrize("change", ["edited", "staged", "deleted"])
 def test_a_tree_that_differs_from_its_commit_is_dirty(
     repository: Path, name: str, change: str
@@ -138,8 +141,8 @@ def test_a_tree_that_differs_from_its_commit_is_dirty(
     assert provenance.describe_code(**found) == found["commit"][:10]
 
 
-def test_what_a_run_itself_writes_does_not_make_the_tree_dirty(repository: Path) -> None:
-    for name in ("reports/README.md", "dvc.lock"):
+def test_what_a_run_writes_and_its_settings_do_not_make_the_tree_dirty(repository: Path) -> None:
+    for name in BESIDE:
         (repository / name).write_text("new\n")
     assert provenance.read_code_version()["dirty"] is False
     (repository / "ann/code.py").write_text("new\n")

@@ -22,12 +22,12 @@ from ann.backbone import Backbone
 from ann.foreign import find_state
 from ann.network import pixel_statistics
 from pipeline.commands import export
-from pipeline.engine import checkpoint, foreign, yaml_file
+from pipeline.engine import checkpoint, foreign, networks, yaml_file
 from pipeline.engine.errors import InputError
+from pipeline.engine.weights import load_backbone
 from pipeline.scoring.imported import read_checkpoint
 from pipeline.settings import params, schema
 from pipeline.stages import check
-from pipeline.training.weights import load_backbone
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -330,7 +330,7 @@ def test_a_damaged_download_is_told_and_a_good_one_is_loaded(
     with pytest.raises(InputError, match=r"f37072fd\.pth is damaged: .* remove it"):
         load_backbone(nn.Module(), "resnet18", "imagenet")
     torch.save(resnet18_state(), file)
-    monkeypatch.setattr("pipeline.training.weights.digest_file", lambda _: "f37072fd00")
+    monkeypatch.setattr("pipeline.engine.weight_files.digest_file", lambda _: "f37072fd00")
     load_backbone(Backbone("resnet18"), "resnet18", "imagenet")
 
 
@@ -382,7 +382,7 @@ def test_a_layout_takes_what_other_trainers_save(
     given = schema.Checkpoint(file=os.fspath(tmp_path / "in.pth"), layout=layout)  # type: ignore[arg-type]
     state, about = read_checkpoint(given)
     assert about == {"auxiliary": False}
-    settings = checkpoint.describe_layout(layout)
+    settings = networks.describe_layout(layout)
     checkpoint.save(tmp_path / "a.safetensors", state, network=settings, **about)
     export.main(layout, tmp_path / "a.safetensors", tmp_path / "out")
     again = foreign.read_tensors(tmp_path / "out").content["state_dict"]

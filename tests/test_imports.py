@@ -20,6 +20,7 @@ ORDER = [
     "fused",
     "fast",
     "blocks",
+    "timm_backbone",
     "backbone",
     "network",
     "attention",

@@ -86,7 +86,13 @@ def test_the_wheel_needs_pytorch_alone(wheel: Path) -> None:
     found = metadata(wheel)
     needed = [line for line in found.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert set(needed) == {"torch>=2.11"}
-    assert set(found.get_all("Provides-Extra", [])) == {"resnet", "pipeline", "dev"}
+    assert set(found.get_all("Provides-Extra", [])) == {
+        "resnet",
+        "timm",
+        "lite0",
+        "pipeline",
+        "dev",
+    }
     assert found["License-Expression"] == "MIT"
 
 

@@ -28,7 +28,7 @@ from tests.test_pipeline import mlflow_runs
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills by Linux's process table")
 
 MEASURED = ("efficiency", "networks", "figures")  # stages whose results are times
-KILLED = ("check", "scene", "prepare", "contact_sheet", "train ann 0", "evaluate ann 0")
+KILLED = ("check", "scene", "prepare", "features", "contact_sheet", "train ann 0", "evaluate ann 0")
 UNDISTURBED = ("train baseline 0", "evaluate baseline 0", "train apnb 0", "evaluate apnb 0")
 LAST = ("collect", "pictures", "report", "index", "plan")
 KILLS = int(os.environ.get("ANN_TEST_KILLS", "10"))  # of each command, at random times

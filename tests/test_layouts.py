@@ -17,7 +17,7 @@ from ann.network import pixel_statistics
 from pipeline.commands import export
 from pipeline.data.formats.base import Sample
 from pipeline.data.prepared.store import Writer
-from pipeline.engine import checkpoint, foreign, yaml_file
+from pipeline.engine import foreign, networks, yaml_file
 from pipeline.engine.errors import InputError
 from pipeline.engine.files import digest_file
 from pipeline.scoring.protocols import whole
@@ -148,7 +148,7 @@ def test_a_network_that_is_not_the_layouts_is_not_exported(tmp_path: Path) -> No
         export_state("mmseg", spoilt)
     with pytest.raises(ValueError, match=r"stem\.0\.weight is 32x3x3x3, allowed is 64x"):
         export_state("authors", state)
-    network = checkpoint.describe_layout("mmseg")
+    network = networks.describe_layout("mmseg")
     export.check_network(tmp_path, network, "mmseg")
     for key, value in (("ceil_mode", True), ("options", network["options"] | {"scale": False})):
         with pytest.raises(InputError, match="allowed in the mmseg layout is only"):

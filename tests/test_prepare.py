@@ -136,7 +136,7 @@ def test_a_disk_without_room_is_refused_before_any_decoding(
         if free == need:
             prepare(CAMVID, root, tmp_path / "out")
             continue
-        with pytest.raises(InputError, match=r"images need 0\.1 MB and 0\.1 MB are free"):
+        with pytest.raises(InputError, match=r"images to decode need 0\.1 MB and 0\.1 MB are free"):
             prepare(CAMVID, root, tmp_path / "out")
         assert not list(tmp_path.rglob("*.bin"))
         prepare(CAMVID, root, tmp_path / "undecoded", decode=False)

@@ -11,7 +11,7 @@ from pipeline.reporting.published import find_ablation_figure, find_sampling_fig
 from pipeline.reporting.rendering import to_csv, to_html, to_latex, to_markdown, write_files
 from pipeline.reporting.results import Results, mean, spread
 from pipeline.reporting.tables import imported, paper
-from pipeline.settings import params, records, schema
+from pipeline.settings import fields, options, params, records, schema
 from tests import recorded
 from tests.conftest import ROOT
 from tests.reporting import PUBLISHED, make_inputs
@@ -57,12 +57,12 @@ def test_published_values_stand_only_where_the_paper_has_the_row() -> None:
     assert published("apnb", sampling="pyramid_max") == (None, None)
     assert published("max15") == (None, 78.1)
     assert published("ann", key_channels=32) == (None, None)
-    assert published("nb", options=schema.OwnOptions(form="fused")) == (None, None)
+    assert published("nb", options=options.OwnOptions(form="fused")) == (None, None)
     assert published("baseline", context="apnb", fusion="common") == (None, None)
 
 
 @pytest.mark.parametrize("name", paper.PAPER_TABLES)
-def test_every_row_of_the_papers_tables_is_there(name: schema.TableName) -> None:
+def test_every_row_of_the_papers_tables_is_there(name: fields.TableName) -> None:
     table = paper.build_table(make_inputs(SETTINGS), name)
     rows = PUBLISHED[f"cityscapes_val_{name}"]["rows"]
     figures = rows.values() if isinstance(rows, dict) else [r["miou"] for r in rows]

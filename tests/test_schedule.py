@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from pipeline.engine import forks, schedule
+from pipeline.engine.dvc import Stages as DvcStages
 from pipeline.engine.errors import InputError
 from pipeline.engine.schedule import Schedule
 from tests.conftest import Clone
@@ -29,8 +30,10 @@ GRAPH = {
     "evaluate@b-0": {"prepare", "train@b-0"},
     "collect": {"evaluate@a-0", "evaluate@b-0", "train@a-0", "train@b-0"},
     "cost": {"check"},
-    "report": {"collect", "cost"},
+    "networks@a": {"check"},
+    "report": {"collect", "cost", "networks@a"},
 }
+ALONE = frozenset({"cost", "networks@a"})
 
 
 class Stages:
@@ -38,6 +41,7 @@ class Stages:
 
     def __init__(self, current: set[str], cached: set[str]) -> None:
         self.upstream: dict[str, set[str]] = GRAPH
+        self.required = GRAPH | {"collect": set()}
         self.current, self.cached = current, cached
         self.recorded: list[str] = []
         self.written: list[str] = []
@@ -84,7 +88,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
 
         def start(words: list[str], log: Path, environment: Any, warm: bool) -> BaseProcess:
             (name,) = words
-            assert warm == (name != "cost")
+            assert warm == (name not in ALONE)
             assert environment["DVC_STAGE"] == name
             starts.append((name, set(made._running)))
             arguments = (name, str(log), 0.1, int(name in failing))
@@ -97,7 +101,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
         made = Schedule(
             stages,  # type: ignore[arg-type]
             jobs,
-            frozenset({"cost"}),
+            ALONE,
             lambda name: rank.get(name, 0),
             [],
             tmp_path,
@@ -152,8 +156,25 @@ def test_a_failed_run_ends_its_own_evaluation_and_the_tables_are_made(run: Run) 
 def test_a_failed_stage_ends_all_that_depends_on_it(run: Run) -> None:
     made, stages, _ = run(failing=("prepare",))
     assert made.failures.keys() == {"prepare"}
-    assert set(stages.recorded) == {"check", "plan", "cost"}
+    assert set(stages.recorded) == {"check", "plan", "cost", "networks@a"}
     assert stages.written == stages.recorded
+
+
+def test_a_failed_matrix_ends_what_needs_its_file(run: Run) -> None:
+    made, stages, _ = run(failing=("networks@a",))
+    assert made.failures.keys() == {"networks@a"}
+    assert set(stages.recorded) == GRAPH.keys() - {"networks@a", "report"}
+
+
+def test_a_stage_requires_what_makes_its_files_and_gathers_the_rest(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(clone.path)
+    stages = DvcStages()
+    assert "networks@embedded" in stages.required["figures"]
+    assert "train@apnb-0" in stages.required["evaluate@apnb-0"]
+    assert "evaluate@apnb-0" in stages.upstream["collect"]
+    assert stages.required["collect"] == {"check"}
 
 
 def test_what_dvc_refuses_is_a_failure_of_the_stage(run: Run) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from ann import Ohem
 from ann.noise import Dropout2d, uniform
-from pipeline.engine import checkpoint
+from pipeline.engine import checkpoint, networks
 from pipeline.engine.errors import InputError
 from pipeline.scoring import predict
 from pipeline.scoring.categories import categories
@@ -99,7 +99,7 @@ def network_file(folder: Path, **changes: Any) -> Path:
     network = SETTINGS.resolve_network("ann") | {"widths": [8, 8, 8, 8], "channels": 8} | changes
     file = folder / "network.safetensors"
     torch.manual_seed(0)
-    state = checkpoint.build(network, 2).state_dict()
+    state = networks.build(network, 2).state_dict()
     checkpoint.save(file, state, network=network, classes=["a", "b"])
     return file
 

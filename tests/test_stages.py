@@ -11,7 +11,7 @@ import yaml
 
 from pipeline.engine.source import code_of, imported_files, imports, within
 from pipeline.settings import inputs, params
-from pipeline.settings.code import IRRELEVANT, IRRELEVANT_TO, RELEVANT, digests, files_of
+from pipeline.settings.code import IRRELEVANT, IRRELEVANT_TO, RELEVANT, TEMPLATES, digests, files_of
 from pipeline.settings.paths import INPUTS
 from tests.conftest import ROOT
 
@@ -144,6 +144,15 @@ def test_a_change_of_code_makes_stale_what_it_shapes_and_nothing_else(
     assert {stage for stage in before if digests(stage, root) != before[stage]} == stale
 
 
+def test_a_pages_styles_and_templates_shape_the_pages_alone() -> None:
+    page = ROOT / "pipeline/reporting/page"
+    files = {f.relative_to(ROOT).as_posix() for f in page.iterdir() if f.suffix in TEMPLATES}
+    assert len(files) == 4
+    for stage in STAGES:
+        shaped = files & digests(stage).keys()
+        assert shaped == (files if stage in ("report", "index") else set()), stage
+
+
 def test_words_are_no_code(tmp_path: Path) -> None:
     file = tmp_path / "module.py"
     plain = 'def f(x):\n    ""\n    return x["#"] + "# no comment"\n'
@@ -192,5 +201,5 @@ def test_each_stage_depends_on_its_file_of_inputs_and_has_its_name() -> None:
             assert Path(own[0]) in written
         assert own[0].removeprefix(f"{INPUTS}/").split("/")[0].removesuffix(".json") == name
     for stage in ("train", "evaluate"):
-        for variant in settings.variants:
+        for variant in settings.rows:
             assert INPUTS / stage / f"{variant}.json" in written

@@ -17,7 +17,7 @@ from pipeline.commands import submit
 from pipeline.data.formats import DATASETS, scene
 from pipeline.data.formats.base import make_lookup_table
 from pipeline.data.prepared.store import Store
-from pipeline.engine import checkpoint, yaml_file
+from pipeline.engine import checkpoint, networks, yaml_file
 from pipeline.engine.errors import InputError
 from pipeline.engine.processes import launch
 from pipeline.scoring.evaluation import score
@@ -55,7 +55,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     loaded = params.load()
     network = loaded.resolve_network("ann")
     torch.manual_seed(2)
-    built = checkpoint.build(network, 19).train()
+    built = networks.build(network, 19).train()
     data = locate_prepared("embedded")
     store = Store(data, "val")
     with torch.no_grad():

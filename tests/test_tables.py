@@ -16,7 +16,7 @@ from ann import BlockOptions
 from pipeline.reporting import outliers, provenance
 from pipeline.reporting.results import Results
 from pipeline.reporting.tables import deviations, paper, rows
-from pipeline.settings import params, records, schema
+from pipeline.settings import options, params, records, schema
 from pipeline.stages import report
 from tests import recorded
 from tests.conftest import ROOT
@@ -48,7 +48,12 @@ def test_a_row_that_the_paper_does_not_have_has_no_figure() -> None:
 
 def test_every_table_has_its_reference() -> None:
     found = {table: rows.find_reference(SETTINGS, table) for table in SETTINGS.tables}
-    assert found == {"ablation": "baseline", "sampling": "ann", "beyond": "apnb"}
+    assert found == {
+        "ablation": "baseline",
+        "sampling": "ann",
+        "beyond": "apnb",
+        "remedies": "afnb",
+    }
     wide = SETTINGS.variants["baseline"].model_copy(update={"channels": 512})
     settings = SETTINGS.model_copy(update={"variants": {**SETTINGS.variants, "baseline": wide}})
     assert rows.find_reference(settings, "ablation") is None
@@ -188,7 +193,9 @@ def test_deviations_are_read_from_the_settings() -> None:
     assert own <= set(frame.index)
     scale = "`network.options.scale`"
     assert frame.loc[scale, ["here", "as"]].tolist() == ["true", "code"]
-    variant = SETTINGS.variants["nb"].model_copy(update={"options": schema.OwnOptions(scale=False)})
+    variant = SETTINGS.variants["nb"].model_copy(
+        update={"options": options.OwnOptions(scale=False)}
+    )
     changed = SETTINGS.model_copy(
         update={
             "profile": "cityscapes",

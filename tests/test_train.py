@@ -14,9 +14,9 @@ import torch
 from ann import SegmentationNetwork
 from pipeline.engine import checkpoint
 from pipeline.engine.errors import InputError
+from pipeline.engine.weights import load_backbone
 from pipeline.settings import records, schema
 from pipeline.training.recipe import class_weights, make_optimizer, poly_lr
-from pipeline.training.weights import load_backbone
 from tests.conftest import Clone
 from tests.recorded import manifest, split
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import contexts
-from pipeline.engine import checkpoint, yaml_file
+from pipeline.engine import checkpoint, networks, yaml_file
 from pipeline.engine.errors import InputError
 from pipeline.scoring.predict import load_network
 from pipeline.scoring.sizes import evaluation_trials
@@ -178,9 +178,7 @@ def test_a_network_is_loaded_for_the_images_that_it_takes_alone(tmp_path: Path) 
         tmp_path / "aspp.safetensors",
         ["a", "b"],
     )
-    checkpoint.save(
-        file, checkpoint.build(network, 2).state_dict(), network=network, classes=classes
-    )
+    checkpoint.save(file, networks.build(network, 2).state_dict(), network=network, classes=classes)
     evaluate, threads = settings.active.evaluate, torch.get_num_threads()
     load_network(file, "d", classes, [(64, 128)], evaluate)
     with pytest.raises(InputError, match=r"aspp.safetensors: rates is .* an image of 24x90\)"):

@@ -9,16 +9,16 @@ import torch
 
 from ann import LAYOUTS, export_state
 from ann.layouts import drop_auxiliary
-from pipeline.engine import checkpoint, errors
+from pipeline.engine import checkpoint, errors, networks
 from pipeline.engine.files import whole_file
-from pipeline.settings.schema import NetworkSettings
+from pipeline.settings.fields import NetworkSettings
 
 TRAINING_ONLY = {"dropout", "zero_init"}
 
 
 def check_network(file: Path, network: NetworkSettings, layout: str) -> None:
     """Raise an InputError for a network that computes something else than the layout's."""
-    own, theirs = (n | n["options"] for n in (network, checkpoint.describe_layout(layout)))
+    own, theirs = (n | n["options"] for n in (network, networks.describe_layout(layout)))
     for key in sorted(theirs.keys() - TRAINING_ONLY - {"options"}):
         if own.get(key) != theirs[key]:
             raise errors.InputError(

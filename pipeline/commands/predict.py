@@ -31,7 +31,8 @@ from pipeline.reporting.pictures.colours import make_palette, overlay_labels
 from pipeline.scoring.predict import load_network, resize_for_whole, stack_images
 from pipeline.scoring.predict import predict as class_ids
 from pipeline.settings import params, schema
-from pipeline.settings.schema import Evaluate, Protocol
+from pipeline.settings.fields import Protocol
+from pipeline.settings.schema import Evaluate
 
 CENTRE = (0.5, 0.5)
 Size = tuple[int, int]  # height, width

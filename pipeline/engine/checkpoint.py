@@ -1,10 +1,8 @@
-"""Save and load weights and training state as safetensors, and build networks from them."""
+"""Save and load weights and training state as safetensors."""
 
 import json
 import os
 import re
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-import contexts
-from ann import CONTEXTS, BlockOptions, SegmentationNetwork, layout_settings
 from pipeline.engine.errors import InputError
 from pipeline.engine.files import whole_file
 
 _ABOUT = "about"
 _OPTIMIZER = "optimizer."
+_BACKBONE = "backbone."
 
 
 def save(path: Path, tensors: dict[str, Tensor], **about: Any) -> None:
@@ -49,44 +46,22 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from None
 
 
-def describe_layout(layout: str) -> dict[str, Any]:
-    """Return the `network` settings of a published layout, as params.yaml would have them."""
-    settings = layout_settings(layout)
-    return settings | {"options": asdict(settings["options"])}
+def own_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state of a network, without that of its backbone if it is frozen."""
+    state = model.state_dict()
+    if not getattr(model, "freeze", False):
+        return state
+    return {name: t for name, t in state.items() if not name.startswith(_BACKBONE)}
 
 
-def build(network: dict[str, Any], classes: int) -> SegmentationNetwork:
-    """Build the network that the `network` settings of params.yaml describe."""
-    settings = {k: v for k, v in network.items() if k not in ("weights", "options", "settings")}
-    if settings["context"] not in CONTEXTS:
-        settings["context"] = partial(
-            contexts.load(settings["context"]).Context, **network["settings"]
-        )
-    return SegmentationNetwork(classes, options=BlockOptions(**network["options"]), **settings)
-
-
-def load_network(path: Path) -> tuple[SegmentationNetwork, dict[str, Any]]:
-    """Load a trained network from its file alone.
-
-    Returns:
-        The network, and the JSON values of the file's metadata.
+def load_own_state(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Load what `own_state` returned.
 
     Raises:
-        InputError: The file is not one of this project's networks.
+        RuntimeError: The tensors are not those of the network.
     """
-    tensors, about = load(path)
-    if not {"network", "classes"} <= about.keys():
-        raise InputError(
-            f"{path}: not a network that this project wrote; import it first, by `checkpoints` in "
-            f"params.yaml"
-        )
-    network = build(about["network"], len(about["classes"]))
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"{path}: its tensors are not those of its network ({reason})") from None
-    return network, about
+    frozen = {name: t for name, t in model.state_dict().items() if name not in own_state(model)}
+    model.load_state_dict(frozen | tensors)
 
 
 def flatten_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -97,7 +72,7 @@ def flatten_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
         for name, value in entry.items()
         if value is not None
     }
-    return state | model.state_dict()
+    return state | own_state(model)
 
 
 def restore_state(tensors: dict[str, Tensor], model: nn.Module, optimizer: Optimizer) -> None:
@@ -106,7 +81,7 @@ def restore_state(tensors: dict[str, Tensor], model: nn.Module, optimizer: Optim
     for name in [n for n in tensors if n.startswith(_OPTIMIZER)]:
         index, key = name.removeprefix(_OPTIMIZER).split(".")
         entries.setdefault(int(index), {})[key] = tensors.pop(name)
-    model.load_state_dict(tensors)
+    load_own_state(model, tensors)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
     for parameter, state in optimizer.state.items():
         for name, value in state.items():

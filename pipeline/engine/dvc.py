@@ -8,6 +8,7 @@ What ran is in DVC's run cache at once, so nothing runs again if dvc.lock misses
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from dvc.exceptions import DvcException
@@ -24,6 +25,8 @@ class Stages:
 
     Attributes:
         upstream: The names of the stages that each stage depends on directly.
+        required: Those of them that make one of its dependencies. The others only add files to a
+            folder that it depends on, such as the runs that `collect` gathers.
     """
 
     def __init__(self) -> None:
@@ -34,6 +37,18 @@ class Stages:
         self._stages: dict[str, Any] = {stage.addressing: stage for stage in graph}
         self.upstream = {
             stage.addressing: {other.addressing for other in graph.successors(stage)}
+            for stage in graph
+        }
+        self.required = {
+            stage.addressing: {
+                other.addressing
+                for other in graph.successors(stage)
+                if any(
+                    Path(dep.fs_path).is_relative_to(out.fs_path)
+                    for out in other.outs
+                    for dep in stage.deps
+                )
+            }
             for stage in graph
         }
         self._unwritten: list[Any] = []

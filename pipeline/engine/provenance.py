@@ -11,7 +11,8 @@ from pipeline.engine.files import digest_file
 
 LOCK = Path("requirements.lock")
 LIBRARIES = ("torch", "torchvision", "lightning-fabric", "numpy", "pillow")
-GENERATED = (":!reports", ":!dvc.lock")  # a run changes these itself
+# A run changes these itself, and its record has its settings.
+BESIDE = (":!reports", ":!dvc.lock", ":!README.md", ":!params.yaml")
 
 
 def _run_git(*words: str) -> str | None:
@@ -52,8 +53,8 @@ class Machine(TypedDict):
 
 
 def read_code_version() -> CodeVersion:
-    """Return the commit of the working folder, and whether tracked files differ from it."""
-    changed = _run_git("status", "--porcelain", "--untracked-files=no", "--", ".", *GENERATED)
+    """Return the commit of the working folder, and whether its code differs from it."""
+    changed = _run_git("status", "--porcelain", "--untracked-files=no", "--", ".", *BESIDE)
     return {
         "commit": _run_git("rev-parse", "HEAD"),
         "dirty": None if changed is None else bool(changed),
@@ -63,16 +64,6 @@ def read_code_version() -> CodeVersion:
 def describe_code(commit: str | None, dirty: bool | None) -> str:
     """Return a code version in words."""
     return (commit or "unknown")[:10] + (" + changes" if dirty else "")
-
-
-def digest_weights(weights: str | None) -> str | None:
-    """Return the sha256 of the file that `network.weights` names.
-
-    It is None without a file: torchvision's weights are identified by their name.
-    """
-    if weights is None or not Path(weights).is_file():
-        return None
-    return digest_file(Path(weights))
 
 
 def read_cpu_name() -> str:

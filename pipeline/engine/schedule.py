@@ -95,9 +95,12 @@ class Schedule:
         for name in sorted(self._waiting()):
             causes = {n: n for n in self.failures} | self._skipped
             needed = self.stages.upstream[name]
-            # What gathers the items of a matrix takes those that there are.
+            # What gathers runs takes those that there are, unless no run can be made.
+            required = self.stages.required[name]
             fatal = [
-                causes[n] for n in needed & causes.keys() if "@" in name or "@" not in causes[n]
+                causes[n]
+                for n in sorted(needed & causes.keys())
+                if n in required or "@" not in causes[n]
             ]
             if fatal:
                 self._skipped[name] = fatal[0]
@@ -152,7 +155,7 @@ class Schedule:
     def _left(self) -> float | None:
         """Estimate the seconds left, once a stage of each kind that takes long has ended."""
         left = 0.0
-        waiting = self._waiting() | self._running.keys()
+        waiting = (self._waiting() | self._running.keys()) - self.alone
         for kind in {_kind(name) for name in waiting if "@" in name}:
             if kind not in self._seconds:
                 return None

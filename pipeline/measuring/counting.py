@@ -13,14 +13,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from ann import Backbone
+from ann import Backbone, TimmBackbone, make_backbone
 from ann.backbone import SMALL
-from pipeline.engine import checkpoint
+from pipeline.engine import networks
 from pipeline.engine.files import digest
-from pipeline.settings import schema
+from pipeline.settings import fields, schema
 from pipeline.training.recipe import training_loss
 
-_BACKBONE = ("backbone", "stem", "ceil_mode", "output_stride", "widths")
+_BACKBONE = ("backbone", "stem", "ceil_mode", "output_stride", "widths", "levels")
 Maps = tuple[Tensor, Tensor]
 
 
@@ -103,13 +103,17 @@ class Needs(NamedTuple):
 
     Attributes:
         parameters: The number of the network's parameters.
-        flops: Operations, two for a multiply-add.
+        flops: Operations, two for a multiply-add, of what has a backward pass too.
         saved_bytes: What autograd saves for the backward pass.
+        frozen_parameters: Those of `parameters` that are not trained.
+        frozen_flops: Operations of what has no backward pass.
     """
 
     parameters: int
     flops: int
     saved_bytes: int
+    frozen_parameters: int = 0
+    frozen_flops: int = 0
 
 
 def count_needs(
@@ -154,11 +158,35 @@ class _FixedMaps(nn.Module):
         return self.maps
 
 
+def select_backbone(network: fields.NetworkSettings) -> fields.NetworkSettings:
+    """Return the settings of a network that shape its backbone's modules."""
+    return {key: network[key] for key in _BACKBONE if key in network}
+
+
+def build_backbone(network: fields.NetworkSettings) -> Backbone | TimmBackbone:
+    """Return a network's backbone on the meta device.
+
+    Raises:
+        ValueError: There is no such backbone.
+        ImportError: The package that it needs is not installed.
+    """
+    options = select_backbone(network)
+    with torch.device("meta"), SkipInitialValues():
+        return make_backbone(options.pop("backbone"), **options)
+
+
+def count_channels(network: fields.NetworkSettings) -> tuple[int, int]:
+    """Return the channels of a backbone's Stage4 and Stage5."""
+    backbone = build_backbone(network)
+    return backbone.stage4_channels, backbone.stage5_channels
+
+
 def training_needs(
-    network: schema.NetworkSettings,
+    network: fields.NetworkSettings,
     classes: int,
     train: schema.Train,
     backbones: dict[str, tuple[Needs, Maps]],
+    cached: bool = False,
 ) -> Needs:
     """Return what the forward pass of one image and its loss need in training.
 
@@ -172,26 +200,30 @@ def training_needs(
         train: The training's settings.
         backbones: Needs and maps of earlier calls' backbones, which this extends. They are most
             of the work.
+        cached: Whether the backbone's maps are computed before.
     """
     dtype = torch.float32 if train.precision == "float32" else torch.bfloat16
-    options = {key: network[key] for key in _BACKBONE if key in network}
     with torch.device("meta"):
         image = torch.zeros(2, 3, *train.augment.crop, dtype=dtype)
         labels = torch.zeros(2, *train.augment.crop, dtype=torch.int64)
         sample_ids = torch.zeros(2, dtype=torch.int64)
-    name = digest([options, train.augment.crop, str(dtype)])
+    name = digest([select_backbone(network), train.augment.crop, str(dtype)])
     if name not in backbones:
-        with torch.device("meta"), SkipInitialValues():
-            backbone = Backbone(options.pop("backbone"), **options)
-        backbone.to(dtype)
+        backbone = build_backbone(network).to(dtype)
         outputs: list[Tensor] = []
         needs = count_needs(backbone, lambda: outputs.extend(backbone(image)))
         backbones[name] = needs, (outputs[0].detach(), outputs[1].detach())
     backbone_needs, maps = backbones[name]
-    stand_in = {"backbone": SMALL, "stem": "plain", "widths": [1, 1, *(m.shape[1] for m in maps)]}
+    stand_in = {
+        "backbone": SMALL,
+        "stem": "plain",
+        "widths": [1, 1, *(m.shape[1] for m in maps)],
+        "levels": None,
+        "pixels": "imagenet",
+    }
     options = network["options"] | {"form": "plain"}
     with torch.device("meta"), SkipInitialValues():
-        model = checkpoint.build(network | stand_in | {"options": options}, classes)
+        model = networks.build(network | stand_in | {"options": options}, classes)
     model.backbone = _FixedMaps(maps)  # type: ignore[assignment]
     model.to(dtype)
     loss = train.loss.model_copy(update={"ohem": None})
@@ -202,8 +234,17 @@ def training_needs(
         training_loss(loss, logits, aux, labels, class_weights=None, align_corners=align)
 
     head = count_needs(model, call, maps)
+    parameters = backbone_needs.parameters + head.parameters
+    if network["freeze"]:
+        return Needs(
+            parameters=parameters,
+            flops=head.flops // 2,
+            saved_bytes=head.saved_bytes // 2,
+            frozen_parameters=backbone_needs.parameters,
+            frozen_flops=0 if cached else backbone_needs.flops // 2,
+        )
     return Needs(
-        parameters=backbone_needs.parameters + head.parameters,
+        parameters=parameters,
         flops=(backbone_needs.flops + head.flops) // 2,
         saved_bytes=(backbone_needs.saved_bytes + head.saved_bytes) // 2,
     )

@@ -18,6 +18,7 @@ from pipeline.reporting.tables import (
     imported,
     networks,
     paper,
+    remedies,
     runs,
 )
 from pipeline.settings.paths import ReportPaths
@@ -48,8 +49,9 @@ def _build_sections(inputs: Inputs) -> Iterator[Section]:
     if settings.checkpoints:
         yield imported.build_section(inputs)
     yield classes.build_section(inputs)
-    if "beyond" in settings.tables:
-        yield beyond.build_section(inputs)
+    for name, build in (("remedies", remedies), ("beyond", beyond)):
+        if name in settings.active.tables:
+            yield build.build_section(inputs)
     if inputs.blocks and inputs.networks is not None:
         yield blocks.build_section(inputs)
         yield networks.build_section(inputs, inputs.networks)

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from pipeline.reporting.columns import DAGGER
 from pipeline.reporting.measured import ANN, Published, paper_pooling, plain
-from pipeline.settings.schema import Params, TableName, Variant
+from pipeline.settings.fields import TableName
+from pipeline.settings.schema import Params, Variant
 
 DAGGER_NOTE = f"{DAGGER} copied from the paper's text and not yet checked against it."
 _PARTS = {"common": "common_fusion"}  # a part's name in published.yaml, where it differs
@@ -42,7 +43,10 @@ FIGURE_FINDERS: dict[TableName, Callable[[Variant, Published], float | None]] = 
 }
 
 
-def find_figure(settings: Params, row: str, published: Published) -> float | None:
-    """Return the paper's mIoU of a row of params.yaml, from whichever table has it."""
-    figures = (find(settings.variants[row], published) for find in FIGURE_FINDERS.values())
-    return next((figure for figure in figures if figure is not None), None)
+def find_figure(settings: Params, row: str, published: Published) -> tuple[float | None, str]:
+    """Return the paper's mIoU of a row, and the status of the table that has it."""
+    for table, find in FIGURE_FINDERS.items():
+        figure = find(settings.variants[row], published)
+        if figure is not None:
+            return figure, str(published[f"cityscapes_val_{table}"]["status"])
+    return None, ""

@@ -8,13 +8,17 @@ import torch
 from lightning_fabric import Fabric
 
 from ann import SegmentationNetwork
+from pipeline.data.features.origin import open_features
+from pipeline.data.features.store import Features
 from pipeline.data.prepared.store import Store
+from pipeline.data.samples.loader import stack_maps
 from pipeline.engine import failures
 from pipeline.engine.progress import Reporter
 from pipeline.scoring.categories import categories
 from pipeline.scoring.predict import group_by_size, load_network, predict, stack_images
 from pipeline.scoring.results import Confusion, count, protocol_scores
-from pipeline.settings import records, schema
+from pipeline.settings import fields, records, schema
+from pipeline.settings.fields import NetworkSettings
 from pipeline.settings.paths import MANIFEST, RunPaths
 from pipeline.settings.records import Manifest, Scores
 
@@ -37,7 +41,8 @@ def evaluate(
     classes: int,
     background: bool,
     fabric: Fabric,
-) -> dict[schema.Protocol, Confusion]:
+    features: Features | None = None,
+) -> dict[fields.Protocol, Confusion]:
     """Return the confusion matrix over a split by each protocol, as `results.count` counts.
 
     Args:
@@ -48,6 +53,7 @@ def evaluate(
         classes: The number of classes.
         background: Whether background is scored.
         fabric: The processes, which share the images.
+        features: The backbone's maps of the split, where they are computed before.
     """
     total = {p: np.zeros((classes + background,) * 2, np.int64) for p in options.protocols}
     groups = group_by_size(store, options.batch_size)
@@ -63,8 +69,9 @@ def evaluate(
             samples, size = [store[i] for i in group], store.sizes[group[0]]
             images = stack_images([s.image for s in samples])
             labels = np.stack([s.label for s in samples])
+            maps = stack_maps([features.read(i) for i in group]) if features else None
             for protocol in options.protocols:
-                ids = predict(network, images, protocol, options)
+                ids = predict(network, images, protocol, options, maps)
                 total[protocol] += count(labels, ids, classes, background)
             images_done += len(group)
             reporter.update(images_done)
@@ -92,20 +99,63 @@ def describe_too_large(
     )
 
 
-def score(paths: RunPaths, data: Path, options: schema.Evaluate, fabric: Fabric) -> Evaluation:
-    """Score a run's network on the validation split of the prepared `data`."""
-    manifest, store = records.read(Manifest, data / MANIFEST), Store(data, "val")
-    classes = manifest.classes
-    network = load_network(paths.weights, manifest.dataset, classes, store.sizes, options)
-    confusions = evaluate(
+def evaluate_split(
+    network: SegmentationNetwork,
+    paths: RunPaths,
+    split: str,
+    manifest: Manifest,
+    store: Store,
+    options: schema.Evaluate,
+    fabric: Fabric,
+    cached: NetworkSettings | None = None,
+) -> dict[fields.Protocol, Confusion]:
+    """Return what `evaluate` does, of a run's network on a split of the prepared data.
+
+    Args:
+        network: The network, in evaluation mode.
+        paths: The run's files.
+        split: train or val.
+        manifest: What describes the prepared data.
+        store: The split.
+        options: The protocols and their options.
+        fabric: The processes.
+        cached: The network's settings, if the backbone's maps are computed before.
+    """
+    features = None
+    if cached is not None:
+        features, _ = open_features(paths.profile, split, cached, manifest)
+    return evaluate(
         network,
         store,
         options,
         paths.name,
-        classes=len(classes),
+        classes=len(manifest.classes),
         background=manifest.background,
         fabric=fabric,
+        features=features,
     )
+
+
+def score(
+    paths: RunPaths,
+    data: Path,
+    options: schema.Evaluate,
+    fabric: Fabric,
+    cached: NetworkSettings | None = None,
+) -> Evaluation:
+    """Score a run's network on the validation split of the prepared `data`.
+
+    Args:
+        paths: The run's files.
+        data: The prepared data.
+        options: The protocols and their options.
+        fabric: The processes.
+        cached: The network's settings, if the backbone's maps are computed before.
+    """
+    manifest, store = records.read(Manifest, data / MANIFEST), Store(data, "val")
+    classes = manifest.classes
+    network = load_network(paths.weights, manifest.dataset, classes, store.sizes, options)
+    confusions = evaluate_split(network, paths, "val", manifest, store, options, fabric, cached)
     groups = categories(classes)
     scores = {p: protocol_scores(c, classes, groups) for p, c in confusions.items()}
     summary = ", ".join(f"{100 * s.miou:.2f} ({p})" for p, s in scores.items())

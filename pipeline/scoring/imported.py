@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ann.layouts import has_auxiliary, import_match
 from pipeline.data.prepared.store import Store
-from pipeline.engine import checkpoint, errors
+from pipeline.engine import checkpoint, errors, networks
 from pipeline.engine.foreign import describe_reading, read_tensors
 from pipeline.scoring.sizes import evaluation_trials
 from pipeline.settings import records, schema, trials
@@ -53,7 +53,7 @@ def convert(
             f"{file}: trained for {count} classes; allowed are the {len(classes)} of "
             f"{manifest.dataset}"
         )
-    network = checkpoint.describe_layout(source.layout)
+    network = networks.describe_layout(source.layout)
     sizes = Store(data, "val").sizes
     trials.check_network(f"checkpoints.{name}", network, evaluation_trials(sizes, evaluate))
     checkpoint.save(weights, state, network=network, classes=classes, **about)

@@ -12,7 +12,7 @@ from ann import SegmentationNetwork
 from pipeline.data.formats.base import Pixels
 from pipeline.data.formats.files import ImageFile
 from pipeline.data.prepared.store import Store
-from pipeline.engine import checkpoint
+from pipeline.engine import networks
 from pipeline.engine.errors import InputError
 from pipeline.engine.gpus import choose_device
 from pipeline.scoring import protocols
@@ -36,7 +36,7 @@ def load_network(
     Raises:
         InputError: The network does not fit the classes or the sizes.
     """
-    network, about = checkpoint.load_network(file)
+    network, about = networks.load_network(file)
     if about["classes"] != classes:
         raise InputError(
             f"{file}: trained for {len(about['classes'])} classes; allowed are the "
@@ -48,7 +48,13 @@ def load_network(
 
 
 @torch.inference_mode()
-def predict(network: SegmentationNetwork, images: Tensor, protocol: str, options: Any) -> Pixels:
+def predict(
+    network: SegmentationNetwork,
+    images: Tensor,
+    protocol: str,
+    options: Any,
+    maps: tuple[Tensor, Tensor] | None = None,
+) -> Pixels:
     """Return the class ids (B, H, W) of images (B, 3, H, W), both uint8.
 
     Only `whole` takes all images at once; the other protocols take one at a time.
@@ -58,9 +64,12 @@ def predict(network: SegmentationNetwork, images: Tensor, protocol: str, options
         images: Images of one size.
         protocol: The protocol's name.
         options: An `Evaluate`, whose schema ensures the keys that the protocol needs.
+        maps: The backbone's maps of the images, where they are computed before; `whole` reads them.
     """
     size = images.shape[2], images.shape[3]
     scale = first_scale(size, options)
+    if protocol == "whole" and maps is not None:
+        return _choose_classes(protocols.whole_by_maps(network, maps, size))
     if protocol == "whole":
         return _choose_classes(protocols.whole(network, protocols.resize(images, scale), size))
     ids = []

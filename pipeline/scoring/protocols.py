@@ -30,6 +30,13 @@ def whole(network: SegmentationNetwork, images: Tensor, size: Size | None = None
     return _resize_maps(network, logits.float(), size or _size(images))
 
 
+def whole_by_maps(network: SegmentationNetwork, maps: tuple[Tensor, Tensor], size: Size) -> Tensor:
+    """Return what `whole` does, from the backbone's maps of the images."""
+    stage4, stage5 = (values.to(network.mean.device) for values in maps)
+    logits, _ = network((stage4, stage5))
+    return _resize_maps(network, logits.float(), size)
+
+
 def sliding(
     network: SegmentationNetwork,
     images: Tensor,

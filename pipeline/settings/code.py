@@ -6,9 +6,11 @@ cannot change the output.
 
 from pathlib import Path
 
+from pipeline.engine.files import digest_file
 from pipeline.engine.source import digest_of, imported_files
 
 ROOT = Path(__file__).resolve().parents[2]
+TEMPLATES = (".css", ".j2", ".js")
 # For every stage.
 IRRELEVANT = {
     "pipeline.engine.errors": "words an error",
@@ -49,5 +51,12 @@ def files_of(stage: str, root: Path = ROOT) -> list[Path]:
 
 
 def digests(stage: str, root: Path = ROOT) -> dict[str, str]:
-    """Return the sha256 of the code in each file that shapes a stage's output."""
-    return {file.as_posix(): digest_of(root / file) for file in files_of(stage, root)}
+    """Return the sha256 of the code in each file that shapes a stage's output.
+
+    The styles and templates of a page lie beside the module that fills them.
+    """
+    files = files_of(stage, root)
+    code = {file.as_posix(): digest_of(root / file) for file in files}
+    beside = {file for own in files for file in (root / own).parent.iterdir()}
+    templates = sorted(file for file in beside if file.suffix in TEMPLATES)
+    return code | {file.relative_to(root).as_posix(): digest_file(file) for file in templates}

@@ -9,7 +9,8 @@ import contexts
 from pipeline.engine.errors import InputError, describe_invalid
 from pipeline.engine.source import digest_of
 from pipeline.settings.code import ROOT
-from pipeline.settings.schema import Params, Strict
+from pipeline.settings.fields import Strict
+from pipeline.settings.schema import Params
 
 
 def digest_code(context: str) -> dict[str, str]:

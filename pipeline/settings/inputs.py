@@ -10,9 +10,10 @@ from typing import Any
 
 from pipeline.engine.errors import InputError
 from pipeline.engine.files import read_json
+from pipeline.engine.weight_files import digest_weights
 from pipeline.settings import code, contexts, params
 from pipeline.settings.paths import INPUTS
-from pipeline.settings.schema import Params
+from pipeline.settings.schema import Params, Profile
 
 
 def values(settings: Params) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def values(settings: Params) -> dict[str, Any]:
             "prepare": active.prepare.model_dump(),
             "title": settings.data_title,
         },
+        "features": _shape_features(active),
         "contact_sheet": {
             "augment": active.train.augment.model_dump(mode="json"),
             "seed": settings.seeds[0],
@@ -40,19 +42,34 @@ def values(settings: Params) -> dict[str, Any]:
             "profile": settings.profile,
             "variants": {name: everything["variants"][name] for name in settings.rows},
             "profiles": {
-                k: {"network": p["network"], "train": p["train"]} for k, p in profiles.items()
+                k: {name: p[name] for name in ("network", "train", "features")}
+                for k, p in profiles.items()
             },
         },
         "figures": everything,
         "pictures": {
             "profile": settings.profile,
             "seed": settings.seeds[0],
+            "show_images": active.show_images,
             "variants": {name: everything["variants"][name] for name in settings.rows},
             "evaluate": active.evaluate.model_dump(mode="json"),
         },
         "report": everything,
         "index": everything,
         "track": settings.profile,
+    }
+
+
+def _shape_features(profile: Profile) -> dict[str, Any]:
+    """Return what shapes the maps of a profile's backbone, where they are computed before."""
+    if not profile.features.cache:
+        return {"cache": False}
+    network = profile.network
+    return {
+        "features": profile.features.model_dump(),
+        "network": network.model_dump(mode="json", exclude={"contexts"}),
+        "crop": list(profile.train.augment.crop),
+        "backbone_sha256": digest_weights(network.backbone, network.weights),
     }
 
 

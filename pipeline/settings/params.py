@@ -7,9 +7,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.engine import yaml_file
 from pipeline.engine.errors import InputError, describe_invalid
+from pipeline.settings.fields import Name
 from pipeline.settings.paths import PARAMS_FILE
 from pipeline.settings.rules import list_problems
-from pipeline.settings.schema import Checkpoint, Name, Params
+from pipeline.settings.schema import Checkpoint, Params
 
 
 def load(path: Path = PARAMS_FILE) -> Params:

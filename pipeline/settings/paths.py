@@ -7,6 +7,7 @@ PARAMS_FILE = Path("params.yaml")
 CHECK_MARK = Path("data/checked.txt")
 CONTACT_SHEETS = Path("data/contact-sheet")
 EMBEDDED = Path("data/embedded")  # the scenes that the scene stage draws
+FEATURES = Path("data/features")
 PREPARED = Path("data/prepared")
 INPUTS = Path("data/inputs")  # each stage's values of params.yaml and its code
 MANIFEST = "manifest.json"  # of prepared data
@@ -28,6 +29,7 @@ EFFICIENCY = REPORTS / "efficiency"  # a file for each machine
 INDEX = REPORTS / "index.html"
 INDEX_SUMMARY = REPORTS / "README.md"
 INDEX_TABLES = REPORTS / "tables"
+README = Path("README.md")
 PLAN = REPORTS / "plan.md"
 PUBLISHED = REPORTS / "published.yaml"
 RESULTS = REPORTS / "results"  # a file for each experiment
@@ -94,6 +96,11 @@ class ReportPaths(NamedTuple):
 def locate_prepared(profile: str) -> Path:
     """Return the folder of a profile's prepared data."""
     return PREPARED / profile
+
+
+def locate_features(profile: str) -> Path:
+    """Return the folder of the maps of a profile's frozen backbone."""
+    return FEATURES / profile
 
 
 def locate_contact_sheet(profile: str) -> Path:

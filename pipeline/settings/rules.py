@@ -5,16 +5,11 @@ from pathlib import Path
 
 import contexts
 from pipeline.engine.errors import shorten
+from pipeline.settings.backbone_rules import check_backbone, check_cached, check_frozen
+from pipeline.settings.costs import Efficiency
+from pipeline.settings.fields import NetworkSettings
 from pipeline.settings.paths import EMBEDDED, SHARED
-from pipeline.settings.schema import (
-    PAPER_CONTEXTS,
-    Efficiency,
-    Evaluate,
-    NetworkSettings,
-    Params,
-    Profile,
-    Variant,
-)
+from pipeline.settings.schema import PAPER_CONTEXTS, Evaluate, Params, Profile, Variant
 
 
 def list_problems(params: Params) -> list[str]:
@@ -35,6 +30,7 @@ def list_problems(params: Params) -> list[str]:
     for name, profile in params.profiles.items():
         problems += _check_presets(name, profile, params)
         problems += _check_profile(f"profiles.{name}", profile)
+        problems += check_cached(f"profiles.{name}", profile, params)
     problems += _check_data(params)
     problems += _check_efficiency(params.efficiency)
     if params.networks.profile not in params.profiles:
@@ -117,8 +113,7 @@ def _check_variant(key: str, variant: Variant, network: NetworkSettings) -> list
             f"{key}.options.form is 'fused'; allowed with the normalization "
             f"{options['normalization']!r} are fast, plain"
         )
-    if network["backbone"] == "small" and network["widths"] is None:
-        problems.append(f"{key}.widths is missing; the small backbone needs four")
+    problems += check_backbone(key, network)
     sizes = variant.pool_sizes or []
     if variant.sampling and not variant.sampling.startswith("pyramid_") and len(sizes) > 1:
         problems.append(f"{key}.pool_sizes is {sizes}; {variant.sampling} sampling takes one size")
@@ -211,4 +206,4 @@ def _check_profile(key: str, profile: Profile) -> list[str]:
         )
     if network.backbone == "small" and (network.stem != "plain" or network.weights):
         problems.append(f"{key}.network.backbone is 'small'; it has the plain stem and no weights")
-    return problems
+    return [*problems, *check_frozen(key, profile)]

@@ -4,76 +4,53 @@ There are no default values here, so the file has every value that a run used.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import Field
 
+from pipeline.settings.costs import Efficiency, Networks, Plan
+from pipeline.settings.fields import (
+    TIMM,
+    Backbone,
+    Count,
+    DatasetName,
+    Dropout,
+    Fraction,
+    Fusion,
+    Layout,
+    Levels,
+    Name,
+    NetworkSettings,
+    NotNegative,
+    OwnSettings,
+    Pixels,
+    Positive,
+    Protocol,
+    Range,
+    Sampling,
+    Scale,
+    Seed,
+    Seeds,
+    Size,
+    Stem,
+    Strict,
+    TableName,
+)
+from pipeline.settings.options import Options, OwnOptions
 from pipeline.settings.paths import EMBEDDED
 
 SCENE_TITLE = "drawn scenes in Cityscapes' layout"
 PAPER_CONTEXTS = ("none", "nb", "apnb")  # the contexts that are in `ann`
-
-Count = Annotated[int, Field(ge=1, le=10**9)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Seeds = Annotated[list[Seed], Field(min_length=1)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Scale = Annotated[float, Field(ge=0.01, le=100)]
-Dropout = Annotated[float, Field(ge=0, lt=1)]
-NotNegative = Annotated[float, Field(ge=0)]
-Size = Annotated[tuple[Count, Count], Field(strict=False)]  # height, width
-Range = Annotated[tuple[Scale, Scale], Field(strict=False)]  # YAML has lists, not tuples
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]  # of files too
-Backbone = Literal["small", "resnet18", "resnet34", "resnet50", "resnet101"]
-Fusion = Literal["none", "common", "fnb", "afnb"]
-Stem = Literal["plain", "deep", "deep64"]
-Pixels = Literal["imagenet", "caffe"]
-Layout = Literal["authors", "mmseg"]
-Protocol = Literal["whole", "sliding", "multi_scale"]
-TableName = Literal["ablation", "sampling", "beyond"]
-_Scalar = bool | int | float | str
-NetworkSettings = dict[str, Any]  # as `Params.resolve_network` returns them
-OwnSettings = dict[Name, _Scalar | list[_Scalar]]  # of a file of contexts/, which has their types
-Sampling = Literal["random", "max", "average", "pyramid_random", "pyramid_max", "pyramid_average"]
-DatasetName = Literal["cityscapes", "camvid", "ade20k", "pascal_context"]
-
-
-class Strict(BaseModel):
-    """A part of params.yaml: no other keys, no conversion of types, no infinite numbers."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Choices(Strict):
-    """The options of ann.BlockOptions, which explains them, except the form."""
-
-    normalization: Literal["softmax", "rescaling", "none"]
-    output: Literal["concat", "residual"]
-    share_query_key: bool
-    share_key_value: bool
-    embedding_norm: bool
-    scale: bool
-    zero_init: bool
-    bias: bool
-
-
-class Options(Choices):
-    """All options of ann.BlockOptions."""
-
-    form: Literal["fast", "plain", "fused"]
-
-
-# A variant may change any option of its profile.
-_OPTION_FIELDS: Any = {
-    name: (field.annotation, None) for name, field in Options.model_fields.items()
-}
-OwnOptions: Any = create_model("OwnOptions", __base__=Strict, **_OPTION_FIELDS)
 
 
 class Network(Strict):
     """The network settings that the variants of a profile share.
 
     Attributes:
+        levels: The modules that make Stage4 and Stage5, of a backbone of timm only.
+        weights: The backbone's at the start: imagenet, a package's (see
+            pipeline.engine.weight_files) or a file; None for random ones.
+        freeze: Whether the backbone stays as its weights make it.
         contexts: The settings of files of contexts/, by their names.
     """
 
@@ -82,7 +59,9 @@ class Network(Strict):
     ceil_mode: bool
     output_stride: Literal[8, 16, 32]
     widths: Annotated[list[Count], Field(min_length=4, max_length=4)] | None
+    levels: Levels | None
     weights: str | None
+    freeze: bool
     channels: Count
     key_channels: Count
     value_channels: Count
@@ -104,6 +83,8 @@ class Variant(Strict):
     pool_sizes: Annotated[list[Count], Field(min_length=1)] | None = None
     backbone: Backbone | None = None
     widths: Annotated[list[Count], Field(min_length=4, max_length=4)] | None = None
+    levels: Levels | None = None
+    pixels: Pixels | None = None
     channels: Count | None = None
     key_channels: Count | None = None
     value_channels: Count | None = None
@@ -112,10 +93,16 @@ class Variant(Strict):
 
 
 class Optimizer(Strict):
-    """The optimizer of a training; only sgd has a momentum."""
+    """The optimizer of a training; only sgd has a momentum.
+
+    Attributes:
+        backbone_lr: The backbone's learning rate as a part of `lr`; None if it is the same, and
+            where the backbone is frozen.
+    """
 
     name: Literal["sgd", "adamw"]
     lr: Positive
+    backbone_lr: Positive | None = None
     weight_decay: NotNegative
     momentum: Fraction | None = None
 
@@ -219,6 +206,18 @@ class Prepare(Strict):
     decode: bool
 
 
+class Features(Strict):
+    """The maps of a frozen backbone.
+
+    Attributes:
+        cache: Whether they are computed once, to the disk, and trainings read them.
+        threads: Of their computation.
+    """
+
+    cache: bool
+    threads: Count
+
+
 class Profile(Strict):
     """An experiment: its data, its rows, and how networks are built, trained and scored.
 
@@ -226,6 +225,7 @@ class Profile(Strict):
         data: A key of Params.data, which has the folder.
         rows: The variants to train; None for all in these tables.
         more_seeds: More seeds, for whoever asks for them.
+        show_images: Whether the reports show the dataset's images.
     """
 
     data: Name
@@ -234,7 +234,9 @@ class Profile(Strict):
     rows: Annotated[list[Name], Field(min_length=1)] | None
     seeds: Seeds
     more_seeds: list[Seed]
+    show_images: bool
     prepare: Prepare
+    features: Features
     network: Network
     train: Train
     evaluate: Evaluate
@@ -255,66 +257,6 @@ class Checkpoint(Strict):
 
     file: str
     layout: Layout
-
-
-class Mode(Strict):
-    """A device and a number type to measure blocks with; absent devices are left out."""
-
-    device: Literal["cpu", "cuda"]
-    precision: Literal["float32", "bfloat16"]
-    channels_last: bool
-
-
-class Curve(Strict):
-    """The cost for several numbers of positions; the exponent is fitted to the last `fit` sizes."""
-
-    channels: Count
-    embedded_channels: Count
-    sizes: Annotated[list[Size], Field(min_length=2)]
-    fit: Annotated[int, Field(ge=2)]
-
-
-class Efficiency(Strict):
-    """The blocks that the efficiency stage measures with a batch of 1, and how."""
-
-    channels: Count
-    low_channels: Count
-    embedded_channels: Count
-    sampling: Sampling
-    pool_sizes: Annotated[list[Count], Field(min_length=1)]
-    options: Choices
-    sizes: Annotated[list[Size], Field(min_length=1)]
-    curve: Curve
-    modes: Annotated[list[Mode], Field(min_length=1)]
-    threads: Count
-    repeats: Count
-    seconds: Positive
-    limit: Positive
-
-
-class Networks(Strict):
-    """The whole networks to count, and to measure if one call is within the limit."""
-
-    profile: Name
-    sizes: list[Size]
-    repeats: Count
-    seconds: Positive
-    limit: Positive
-
-
-class Tflops(Strict):
-    """The peak of a device in 10^12 operations a second, two for a multiply-add."""
-
-    bfloat16: Positive
-    float32: Positive
-
-
-class Plan(Strict):
-    """The device that the plan assumes; none of this is measured."""
-
-    device: str
-    tflops: Tflops
-    utilisation: Annotated[float, Field(gt=0, le=1)]
 
 
 class Params(Strict):
@@ -397,4 +339,6 @@ class Params(Strict):
             network["settings"] = settings
         if network["backbone"] != "small":
             network["widths"] = None
+        if not network["backbone"].startswith(TIMM):
+            network["levels"] = None
         return network

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ann import SegmentationNetwork
-    from pipeline.settings.schema import NetworkSettings, Train
+    from pipeline.settings.fields import NetworkSettings
+    from pipeline.settings.schema import Train
 
-_BACKBONE = ("backbone", "stem", "ceil_mode", "output_stride", "widths")
+_BACKBONE = ("backbone", "stem", "ceil_mode", "output_stride", "widths", "levels", "freeze")
 Maps = dict[str, tuple["Tensor", "Tensor"]]  # of backbones, by their settings and trial
 
 
@@ -83,14 +84,14 @@ class _TrialNetwork:
     def __init__(self, key: str, network: "NetworkSettings", maps: Maps) -> None:
         import torch
 
-        from pipeline.engine import checkpoint
+        from pipeline.engine import networks
 
         plain = network | {"options": network["options"] | {"form": "plain"}}
         self.backbone_settings = [network.get(name) for name in _BACKBONE]
         self.maps = maps
         try:
             with torch.device("meta"):
-                self.model: SegmentationNetwork = checkpoint.build(plain, classes=2)
+                self.model: SegmentationNetwork = networks.build(plain, classes=2)
         except Exception as error:
             raise InputError(f"{key}: {_describe_error(error)}") from None
         self.backbone: nn.Module = self.model.backbone
@@ -111,7 +112,7 @@ class _TrialNetwork:
 
         name = digest([self.backbone_settings, trial[:3]])
         self.model.train(trial.training)
-        self.backbone.train(trial.training)
+        self.backbone.train(trial.training and not self.model.freeze)
         with torch.device("meta"), torch.no_grad():
             images = torch.zeros(trial.batch, 3, *trial.size)
             if name not in self.maps:

@@ -9,7 +9,8 @@ pipeline.settings.inputs).
 from pathlib import Path
 
 from pipeline.engine import errors, workspace
-from pipeline.engine.files import whole_file, whole_folder, write_json
+from pipeline.engine.files import digest, whole_file, whole_folder, write_json
+from pipeline.engine.weight_files import IMAGENET, PACKAGES
 from pipeline.reporting.claims.entries import read_claims
 from pipeline.settings import contexts, inputs, params, paths, schema, trials
 
@@ -23,16 +24,16 @@ def check_weights(settings: schema.Params) -> None:
             imported.read_checkpoint(checkpoint)
     weights = settings.active.network.weights
     if weights:
-        import torch
+        from pipeline.engine.weights import read_backbone
+        from pipeline.measuring.counting import build_backbone, select_backbone
 
-        from ann.backbone import Backbone
-        from pipeline.training.weights import read_backbone
-
-        networks = [settings.resolve_network(variant) for variant in settings.rows]
-        for name, stem in dict.fromkeys((n["backbone"], n["stem"]) for n in networks):
-            with torch.device("meta"):
-                backbone = Backbone(name, stem=stem)
-            read_backbone(backbone, name, weights)
+        resolved = [settings.resolve_network(variant) for variant in settings.rows]
+        for network in {digest(select_backbone(n)): n for n in resolved}.values():
+            try:
+                backbone = build_backbone(network)
+            except (ImportError, ValueError) as error:
+                raise errors.InputError(f"profiles.{settings.profile}.network: {error}") from None
+            read_backbone(backbone, network["backbone"], weights)
 
 
 def _link_outside(settings: schema.Params) -> None:
@@ -42,7 +43,7 @@ def _link_outside(settings: schema.Params) -> None:
     for name, checkpoint in settings.checkpoints.items():
         workspace.link(f"checkpoints.{name}.file", Path(checkpoint.file))
     weights = settings.active.network.weights
-    if weights not in (None, "imagenet"):
+    if weights is not None and weights not in (IMAGENET, *PACKAGES):
         workspace.link(f"profiles.{settings.profile}.network.weights", Path(weights))
 
 

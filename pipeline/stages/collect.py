@@ -16,8 +16,8 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.engine import provenance
 from pipeline.engine.files import whole_file
+from pipeline.engine.weight_files import digest_weights
 from pipeline.settings import params, records, schema
 from pipeline.settings.inputs import of_run
 from pipeline.settings.paths import ReportPaths, RunPaths
@@ -43,7 +43,8 @@ def has_current_protocols(settings: schema.Params, scores: Scores) -> bool:
 
 def is_current(settings: schema.Params, record: RunRecord, scores: Scores) -> bool:
     """Tell whether a run is the one that params.yaml describes."""
-    weights = provenance.digest_weights(record.config.network["weights"])
+    network = record.config.network
+    weights = digest_weights(network["backbone"], network["weights"])
     return (
         has_current_settings(settings, record)
         and weights in (None, record.backbone_sha256)  # the file may be missing

@@ -54,7 +54,11 @@ def main() -> None:
     numbered = NumberedSamples(
         Store(data, "train"), settings.active.train.augment, settings.seeds[0]
     )
-    samples = [Sample(*numbered[number][:2]) for number in range(COUNT)]
+    samples = []
+    for number in range(COUNT):
+        image, label, _ = numbered[number]
+        assert isinstance(image, np.ndarray)
+        samples.append(Sample(image, label))
     path = locate_contact_sheet(settings.profile)
     with whole_file(path) as partial:
         draw_sheet(samples, dataset).save(partial, "png")

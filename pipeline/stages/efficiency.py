@@ -27,7 +27,7 @@ from pipeline.engine.progress import Reporter
 from pipeline.measuring import clock
 from pipeline.measuring.operations import operation_seconds
 from pipeline.measuring.process import MEASURED, measure_series, run_in_process
-from pipeline.settings import params, records, schema
+from pipeline.settings import costs, params, records
 from pipeline.settings.paths import EFFICIENCY
 from pipeline.settings.records import (
     BlockCost,
@@ -53,8 +53,8 @@ _WARM_UP = 24  # the side of the first call's small maps
 class Job:
     """A block to measure with these settings: one call on a map of a size (height, width)."""
 
-    settings: schema.Efficiency
-    mode: schema.Mode
+    settings: costs.Efficiency
+    mode: costs.Mode
     block: Block
     form: Form
     size: tuple[int, int]
@@ -159,7 +159,7 @@ def _choose_warm_up(job: Job) -> tuple[int, int]:
     return min(height, side), min(width, side)
 
 
-def list_block_series(settings: schema.Efficiency, mode: schema.Mode) -> list[list[Job]]:
+def list_block_series(settings: costs.Efficiency, mode: costs.Mode) -> list[list[Job]]:
     """List the jobs of the table: a series of sizes for each block, form and call."""
     return [
         [Job(settings, mode, block, form, size, call) for size in settings.sizes]
@@ -167,7 +167,7 @@ def list_block_series(settings: schema.Efficiency, mode: schema.Mode) -> list[li
     ]
 
 
-def list_curve_series(settings: schema.Efficiency, mode: schema.Mode) -> list[list[Job]]:
+def list_curve_series(settings: costs.Efficiency, mode: costs.Mode) -> list[list[Job]]:
     """List the jobs of the figure of cost by positions, for NB and APNB."""
     curve = settings.curve
     widths = {"channels": curve.channels, "embedded_channels": curve.embedded_channels}
@@ -178,7 +178,7 @@ def list_curve_series(settings: schema.Efficiency, mode: schema.Mode) -> list[li
     ]
 
 
-def list_operation_series(settings: schema.Efficiency, mode: schema.Mode) -> list[list[Job]]:
+def list_operation_series(settings: costs.Efficiency, mode: costs.Mode) -> list[list[Job]]:
     """List the jobs of the figure of operation times, for NB and APNB in the plain form."""
     return [
         [Job(settings, mode, block, "plain", size) for size in settings.sizes]
@@ -194,7 +194,7 @@ _PLANS = {
 
 
 def measure_all(
-    settings: schema.Efficiency, devices: dict[str, str]
+    settings: costs.Efficiency, devices: dict[str, str]
 ) -> tuple[dict[str, list[BlockCost]], list[OperationCost]]:
     """Measure everything on the devices that are there.
 

@@ -25,7 +25,8 @@ def main(variant: str, seed: int) -> None:
     data, protocols = locate_prepared(settings.profile), settings.active.evaluate
     keep = partial(write_failure, settings, paths, "evaluate", None)
     with failures.record_failure(paths.failure, keep):
-        result = score(paths, data, protocols, fabric)
+        cached = settings.resolve_network(variant) if settings.active.features.cache else None
+        result = score(paths, data, protocols, fabric, cached)
         if fabric.is_global_zero:
             examples.write_examples(
                 paths.predictions, result.network, result.store, result.dataset, protocols

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.engine import checkpoint, provenance
+from pipeline.engine import networks, provenance
 from pipeline.engine.files import digest_file
 from pipeline.engine.processes import launch
 from pipeline.reporting.pictures import examples
@@ -42,7 +42,7 @@ def main(name: str) -> None:
         checkpoint=source,
         digest=digest_file(Path(source.file)),
         weights_sha256=digest_file(paths.weights),
-        network=checkpoint.describe_layout(source.layout),
+        network=networks.describe_layout(source.layout),
         code=records.Code(**provenance.read_code_version()),
         environment=records.Environment(**provenance.describe_machine(device)),
     )

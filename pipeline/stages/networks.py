@@ -8,22 +8,23 @@ memory of a forward pass and of a training step, unless they exceed the time lim
 predicted seconds are those of a step times its iterations. It writes reports/networks.json.
 """
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Literal, get_args
 
 import torch
+from torch import Tensor
 
 from ann import SegmentationNetwork
 from pipeline.data import formats as datasets
-from pipeline.engine import checkpoint, provenance
+from pipeline.engine import networks, provenance
 from pipeline.engine.progress import Reporter
 from pipeline.measuring import clock
 from pipeline.measuring.counting import count_needs
 from pipeline.measuring.process import MEASURED, Outcome, measure_series, run_in_process
-from pipeline.settings import params, records, schema
+from pipeline.settings import fields, params, records, schema
 from pipeline.settings.paths import ReportPaths
 from pipeline.settings.records import Measurement, NetworkCost, NetworkCosts
 from pipeline.training.recipe import make_optimizer, training_loss
@@ -36,19 +37,26 @@ _WARM_UP = 128  # the side of the first call's small images
 
 @dataclass(frozen=True)
 class Job:
-    """A network to measure: one call on a batch of images of a size (height, width)."""
+    """A network to measure: one call on a batch of images of a size (height, width).
+
+    Attributes:
+        cached: Whether a training step gets the backbone's maps, which are computed before.
+        warm_up: The size of the first call's images.
+    """
 
     profile: str
     variant: str
     size: tuple[int, int]
     batch: int
-    network: schema.NetworkSettings
+    network: fields.NetworkSettings
     classes: int
     train: schema.Train
     repeats: int
     seconds: float
+    cached: bool
     call: Call = "forward"
     device: str = "cpu"
+    warm_up: tuple[int, int] = (_WARM_UP, _WARM_UP)
     parameters: int = 0
     flops: int = 0
 
@@ -71,6 +79,7 @@ def list_jobs(settings: schema.Params) -> list[Job]:
             network=settings.resolve_network(variant, profile),
             classes=len(datasets.DATASETS[settings.profiles[profile].dataset].classes),
             train=settings.profiles[profile].train,
+            cached=settings.profiles[profile].features.cache,
             repeats=other.repeats,
             seconds=other.seconds,
         )
@@ -82,11 +91,26 @@ def list_jobs(settings: schema.Params) -> list[Job]:
 def build_network(job: Job, form: str | None = None) -> SegmentationNetwork:
     """Build the network of a job; `form` replaces the form of its blocks."""
     options = job.network["options"] | ({"form": form} if form else {})
-    return checkpoint.build(job.network | {"options": options}, job.classes)
+    return networks.build(job.network | {"options": options}, job.classes)
 
 
-def count_networks(work: list[Job]) -> list[tuple[int, int]]:
-    """Count parameters, and operations of an image's forward pass in the blocks' plain form."""
+@dataclass(frozen=True)
+class Counts:
+    """What is known of a job without measuring.
+
+    Attributes:
+        parameters: The number of the network's parameters.
+        flops: Operations of an image's forward pass in the blocks' plain form.
+        warm_up: The size of the first call's images.
+    """
+
+    parameters: int
+    flops: int
+    warm_up: tuple[int, int]
+
+
+def count_networks(work: list[Job]) -> list[Counts]:
+    """Count what each job's network needs, on the meta device."""
     counts = []
     networks: dict[tuple[str, str], SegmentationNetwork] = {}
     with torch.device("meta"), torch.no_grad():
@@ -96,8 +120,27 @@ def count_networks(work: list[Job]) -> list[tuple[int, int]]:
                 networks[name] = build_network(job, "plain").eval()
             image = torch.zeros(1, 3, *job.size)
             cost = count_needs(networks[name], partial(networks[name], image))
-            counts.append((cost.parameters, cost.flops))
+            warm_up = find_warm_up(networks[name], job.size)
+            counts.append(Counts(cost.parameters, cost.flops, warm_up))
     return counts
+
+
+def find_warm_up(network: SegmentationNetwork, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the smallest size for a first call; some contexts refuse small feature maps.
+
+    Args:
+        network: The network on the meta device, in evaluation mode.
+        size: The size of the images that come after it.
+    """
+    height, width = size
+    side = _WARM_UP
+    while side < max(size):
+        small = min(height, side), min(width, side)
+        with suppress(Exception):  # of any type, because users may write contexts
+            network(torch.zeros(1, 3, *small, device="meta"))
+            return small
+        side *= 2
+    return size
 
 
 def make_call(job: Job, size: tuple[int, int]) -> clock.Call:
@@ -125,10 +168,15 @@ def make_call(job: Job, size: tuple[int, int]) -> clock.Call:
 
         return forward
     optimizer = make_optimizer(network.train(), settings.optimizer)
+    inputs: Tensor | tuple[Tensor, Tensor] = images
+    if job.cached:
+        with torch.no_grad():
+            stage4, stage5 = network.compute_maps(images)
+        inputs = stage4.half(), stage5.half()
 
     def step() -> None:
         with autocast():
-            logits, aux = network(images, sample_ids)
+            logits, aux = network(inputs, sample_ids)
         assert aux is not None  # in training
         loss = training_loss(
             settings.loss,
@@ -148,8 +196,7 @@ def make_call(job: Job, size: tuple[int, int]) -> clock.Call:
 def measure_network(job: Job) -> Measurement:
     """Measure time and memory of a network, in its own process."""
     clock.set_up_torch(job.train.threads)
-    height, width = job.size
-    make_call(job, (min(height, _WARM_UP), min(width, _WARM_UP)))()
+    make_call(job, job.warm_up)()
     call = make_call(job, job.size)
     return clock.measure(call, job.device, repeats=job.repeats, seconds=job.seconds)
 
@@ -167,8 +214,7 @@ def measure_all(work: list[Job], device: str, limit: float) -> list[NetworkCost]
     """
     counts = run_in_process(count_networks, work, limit=3600).require()
     jobs = [
-        replace(job, parameters=parameters, flops=flops, device=device)
-        for job, (parameters, flops) in zip(work, counts, strict=True)
+        replace(job, **asdict(own), device=device) for job, own in zip(work, counts, strict=True)
     ]
     plans = list(product(dict.fromkeys(job.profile for job in work), CALLS))
     rows: list[NetworkCost] = []

@@ -13,12 +13,13 @@ from typing import NamedTuple
 import pandas as pd
 
 from pipeline.data import formats as datasets
+from pipeline.data.features.store import VIEWS
 from pipeline.data.prepared.space import CHANNELS
 from pipeline.engine.files import digest, whole_file
-from pipeline.measuring.counting import Maps, Needs, training_needs
+from pipeline.measuring.counting import Maps, Needs, count_channels, training_needs
 from pipeline.reporting.columns import Column, Number, Table
 from pipeline.reporting.rendering import to_markdown
-from pipeline.settings import params, records, schema
+from pipeline.settings import costs, params, records, schema
 from pipeline.settings.paths import PLAN, ReportPaths
 from pipeline.settings.records import Measurement, NetworkCosts
 
@@ -69,9 +70,10 @@ def count_needs(settings: schema.Params) -> dict[str, dict[str, Needs]]:
         counts[profile] = {}
         for variant in settings.view(profile).rows:
             network = settings.resolve_network(variant, profile) | {"weights": None}
-            key = digest([network, classes, own.train.model_dump(mode="json")])
+            cached = own.features.cache
+            key = digest([network, classes, own.train.model_dump(mode="json"), cached])
             if key not in counted:
-                counted[key] = training_needs(network, classes, own.train, backbones)
+                counted[key] = training_needs(network, classes, own.train, backbones, cached)
             counts[profile][variant] = counted[key]
     return counts
 
@@ -92,14 +94,17 @@ def find_measured_step(
     return None
 
 
-def predict(plan: schema.Plan, train: schema.Train, need: Needs) -> tuple[float, float]:
+def predict(plan: costs.Plan, train: schema.Train, need: Needs) -> tuple[float, float]:
     """Predict seconds and peak bytes of a training in closed form."""
     precision = "float32" if train.precision == "float32" else "bfloat16"
     rate = getattr(plan.tflops, precision) * 1e12 * plan.utilisation
-    seconds = PASSES * need.flops * train.batch_size * train.iterations / rate
+    flops = PASSES * need.flops + need.frozen_flops
+    seconds = flops * train.batch_size * train.iterations / rate
     optimizer = train.optimizer
     values = 2 if optimizer.name == "adamw" else int(bool(optimizer.momentum))
-    state = need.parameters * FLOAT * (2 + values)  # weights, gradients, the optimizer's
+    trained = need.parameters - need.frozen_parameters
+    # Weights, and of those that are trained gradients and the optimizer's values.
+    state = FLOAT * (need.parameters + trained * (1 + values))
     return seconds, state + train.largest_part * need.saved_bytes
 
 
@@ -121,7 +126,8 @@ def tabulate_trainings(
         row = {
             "variant": variant,
             "parameters": need.parameters,
-            "flops": need.flops,
+            "trained": need.parameters - need.frozen_parameters,
+            "flops": need.flops + need.frozen_flops,
             "hours": seconds / 3600,
             "memory": memory,
             "how": how,
@@ -160,7 +166,7 @@ def summarize_profile(settings: schema.Params, profile: str, frame: pd.DataFrame
     seeds, data = len(settings.view(profile).seeds), describe_data(settings, profile)
     runs = seeds * len(frame)
     hours = frame.groupby("how", sort=False)["hours"].sum() * seeds
-    weights = int(frame["parameters"].sum()) * FLOAT * seeds
+    weights = int(frame["trained"].sum()) * FLOAT * seeds
     disk = data.prepared if settings.profiles[profile].prepare.decode else 0
     estimate = "" if data.exact else " (estimate)"
     evaluations = runs + len(settings.checkpoints) * (profile == settings.profile)
@@ -171,8 +177,20 @@ def summarize_profile(settings: schema.Params, profile: str, frame: pd.DataFrame
         "time in all": "; ".join(f"{_format_hours(total)} ({how})" for how, total in hours.items()),
         "memory (GB)": _format_figure(frame["memory"].max() / 1e9),
         "prepared data (GB)": _format_figure(disk / 1e9) + estimate,
+        "features (GB)": _describe_features(settings.profiles[profile], data),
         "weights (GB)": _format_figure(weights / 1e9),
     }
+
+
+def _describe_features(profile: schema.Profile, data: Data) -> str:
+    """Return what the maps of a frozen backbone take, or would take, on the disk."""
+    if not profile.network.freeze:
+        return "-"
+    depth = sum(count_channels(profile.network.model_dump()))
+    positions = data.height * data.width // profile.network.output_stride**2
+    size = 2 * VIEWS * (data.train + data.val) * positions * depth  # in half precision
+    kept = "" if profile.features.cache else ", not kept"
+    return _format_figure(size / 1e9) + kept
 
 
 def build_page(settings: schema.Params, counts: dict[str, dict[str, Needs]]) -> str:
@@ -201,7 +219,8 @@ def build_page(settings: schema.Params, counts: dict[str, dict[str, Needs]]) -> 
         f"TFLOP/s in bfloat16, {plan.tflops.float32:g} in float32; these are assumptions in "
         "params.yaml. The memory is what autograd keeps, of what one process takes at once, with "
         "weights, gradients and optimizer state; work space comes on top. GFLOPs are of a forward "
-        "pass in training, two a multiply-add. 1 GB is 10^9 bytes.",
+        "pass in training, two a multiply-add. *features*: the maps of a frozen backbone, which "
+        "the profile keeps or not. 1 GB is 10^9 bytes.",
     ]
     off = frames[settings.profile].query("measured")["off"]
     if len(off):

@@ -22,6 +22,7 @@ from pipeline.data.prepared.journal import (
     Entry,
     Journal,
     compute_signature,
+    open_journal,
     open_partial_folder,
 )
 from pipeline.data.prepared.samples import check_samples, decode_samples
@@ -59,7 +60,10 @@ def prepare(
     _refuse_swapped(dataset, root, pairs)
     with open_partial_folder(out, compute_signature(dataset, root, pairs, decode)) as partial:
         if decode:
-            space.require_space([p for listed in pairs.values() for p in listed], partial / CONTENT)
+            listed = [pair for own in pairs.values() for pair in own]
+            other = "let the profile say prepare: {decode: false}"
+            size, what = space.estimate_bytes(listed), "images to decode"
+            space.require_space(partial / CONTENT, size, len(listed), what, other)
         entries = _read_entries(dataset, pairs, partial, decode=False)
         if decode:
             entries = _read_entries(dataset, pairs, partial, decode=True)
@@ -85,7 +89,7 @@ def _read_entries(
     dataset: Dataset, pairs: Mapping[str, list[Pair]], partial: Path, decode: bool
 ) -> dict[str, list[Entry]]:
     """Check or decode what the journals in `partial` lack, and return all their entries."""
-    journals = {split: Journal(partial, split, decode) for split in SPLITS}
+    journals = {split: open_journal(partial, split, decode) for split in SPLITS}
     problems: list[str] = []
     try:
         for split, journal in journals.items():

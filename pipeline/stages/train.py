@@ -13,7 +13,9 @@ from functools import partial
 
 import torch
 
+from pipeline.data.features.origin import open_features
 from pipeline.data.prepared.store import Store
+from pipeline.data.samples.loader import Cached
 from pipeline.engine import errors, failures
 from pipeline.engine.gpus import choose_device
 from pipeline.engine.processes import launch
@@ -64,22 +66,29 @@ def main(variant: str, seed: int) -> None:
             f"train.batch_size is {train.batch_size}; allowed are multiples of the "
             f"{fabric.world_size} processes"
         )
+    network = settings.resolve_network(variant)
+    manifest = records.read(records.Manifest, data / MANIFEST)
+    cached, digest = None, None
+    if settings.active.features.cache:
+        features, digest = open_features(settings.profile, "train", network, manifest)
+        cached = Cached(features, network["output_stride"])
     run = Run(
         profile=settings.profile,
         variant=variant,
         seed=seed,
-        network=settings.resolve_network(variant),
+        network=network,
         train=train,
-        manifest=records.read(records.Manifest, data / MANIFEST),
+        manifest=manifest,
         precision=precision,
         device=fabric.device.type,
         world_size=fabric.world_size,
+        features=digest,
     )
     check_network(settings, run, Store(data, "val").sizes)
     paths = RunPaths(settings.profile, variant, seed)
     keep = partial(write_failure, settings, paths, "train", run.fingerprint)
     with failures.record_failure(paths.failure, keep):
-        training = Training(run, fabric, paths, Store(data, "train"))
+        training = Training(run, fabric, paths, Store(data, "train"), cached)
         record = describe(run)
         if training.start:
             fabric.print(f"{variant}-{seed}: goes on at iteration {training.start}")

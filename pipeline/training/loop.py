@@ -5,7 +5,7 @@ import time
 from functools import partial
 from threading import Thread
 
-from pipeline.data.samples.loader import Batch, NumberedSamples, load_batches
+from pipeline.data.samples.loader import NumberedSamples, load_batches
 from pipeline.engine import memory
 from pipeline.engine.errors import Stopped
 from pipeline.engine.failures import convert_memory_errors
@@ -35,7 +35,7 @@ def fit(training: Training, record: RunStart) -> Speed:
     total, at = run.train.iterations, training.start
     workers = 0 if fabric.device.type == "cpu" else min(8, (os.cpu_count() or 1) - 1)
     source = load_batches(
-        NumberedSamples(training.store, run.train.augment, run.seed),
+        NumberedSamples(training.store, run.train.augment, run.seed, training.cached),
         batch_size=run.train.batch_size,
         start=training.start,
         stop=total,
@@ -57,7 +57,7 @@ def fit(training: Training, record: RunStart) -> Speed:
         for at, batch in enumerate(source, training.start):
             measures_memory = at == training.start + 1  # the first step also sets the libraries up
             before = memory.reset_peak(run.device) if measures_memory else 0
-            training.step(at, Batch(*(t.to(fabric.device, non_blocking=True) for t in batch)))
+            training.step(at, batch.to(fabric.device))
             if measures_memory:
                 peak = max(0, memory.read_peak(run.device) - before)
             done, flush = at + 1, (at + 1) % FLUSH_ITERATIONS == 0

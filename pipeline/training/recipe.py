@@ -70,15 +70,25 @@ def training_loss(loss: schema.Loss, *maps: Tensor, **options: Any) -> Tensor:
 
 
 def make_optimizer(model: nn.Module, options: schema.Optimizer) -> Optimizer:
-    """Return SGD or AdamW over all parameters."""
+    """Return SGD or AdamW over all parameters that are not frozen.
+
+    Each group has a `factor` of the learning rate: `backbone_lr` for the backbone, else 1.
+    """
+    backbone: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            own = options.backbone_lr is not None and name.startswith("backbone.")
+            (backbone if own else others).append(parameter)
+    groups: list[dict[str, Any]] = [{"params": others, "factor": 1.0}]
+    if backbone:
+        groups.append({"params": backbone, "factor": options.backbone_lr})
     if options.name == "sgd":
         return torch.optim.SGD(
-            model.parameters(),
+            groups,
             options.lr,
             momentum=options.momentum or 0.0,
             weight_decay=options.weight_decay,
             fused=True,
         )
-    return torch.optim.AdamW(
-        model.parameters(), options.lr, weight_decay=options.weight_decay, fused=True
-    )
+    return torch.optim.AdamW(groups, options.lr, weight_decay=options.weight_decay, fused=True)

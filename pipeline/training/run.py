@@ -7,7 +7,8 @@ import torch
 
 from pipeline.engine import provenance
 from pipeline.engine.files import digest
-from pipeline.settings import code, schema
+from pipeline.engine.weight_files import digest_weights
+from pipeline.settings import code, fields, schema
 from pipeline.settings.contexts import digest_code
 from pipeline.settings.records import (
     Config,
@@ -21,17 +22,22 @@ from pipeline.settings.records import (
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that shapes a run; `fingerprint` names it."""
+    """Everything that shapes a run; `fingerprint` names it.
+
+    Attributes:
+        features: The digest of the backbone's maps, if they are computed before.
+    """
 
     profile: str
     variant: str
     seed: int
-    network: schema.NetworkSettings
+    network: fields.NetworkSettings
     train: schema.Train
     manifest: Manifest
     precision: str
     device: str
     world_size: int
+    features: str | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -44,17 +50,23 @@ class Run:
         return Config(network=self.network, train=train, seed=self.seed)
 
     @property
+    def backbone_sha256(self) -> str | None:
+        """The digest of the file of the backbone's weights, if there is one."""
+        return digest_weights(self.network["backbone"], self.network["weights"])
+
+    @property
     def code(self) -> str:
         """A digest of the code that trains the run."""
         return digest(code.digests("train") | digest_code(self.network["context"]))
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the settings, data, weights, code, device, processes and PyTorch."""
+        """A digest of settings, data, weights, features, code, device, processes and PyTorch."""
         inputs = [
             self.config.model_dump(mode="json"),
             self.manifest.digest,
-            provenance.digest_weights(self.network["weights"]),
+            self.backbone_sha256,
+            *filter(None, [self.features]),
             self.code,
             self.device,
             self.world_size,
@@ -89,7 +101,8 @@ def describe(run: Run) -> RunStart:
         fingerprint=run.fingerprint,
         started=int(time.time()),
         dataset=DataVersion(name=data.dataset, title=data.title, digest=data.digest),
-        backbone_sha256=provenance.digest_weights(run.network["weights"]),
+        backbone_sha256=run.backbone_sha256,
+        features=run.features,
         config=run.config,
         code=TrainingCode(**provenance.read_code_version(), digest=run.code),
         environment=RunEnvironment(**provenance.describe_machine(name), processes=run.world_size),

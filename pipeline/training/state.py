@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from ann.loss import at_centres, pixel_weights
 from ann.sync_norm import synchronise
 from pipeline.data.prepared.store import Store
-from pipeline.data.samples.loader import Batch, sample_indices
-from pipeline.engine import checkpoint
+from pipeline.data.samples.loader import Batch, Cached, sample_indices
+from pipeline.engine import checkpoint, networks
 from pipeline.engine.errors import InputError, RunError
 from pipeline.engine.files import digest_file, whole_file
+from pipeline.engine.weights import load_backbone
 from pipeline.settings import records
 from pipeline.settings.paths import RESUME, RunPaths
 from pipeline.settings.records import RunRecord, RunStart, Speed
@@ -26,7 +27,6 @@ from pipeline.training.recipe import (
     training_sums,
 )
 from pipeline.training.run import Run
-from pipeline.training.weights import load_backbone
 
 NAMES = 10  # of a batch's samples, in a message
 
@@ -35,14 +35,23 @@ class Training:
     """A run's model, optimizer and losses so far; each process has one, with the same values.
 
     Attributes:
+        cached: The maps of the backbone, where they are computed before.
         start: The iteration from which the run goes on.
         module: The network, without Fabric's wrapper.
         model: The network in Fabric's wrapper.
         losses: The loss of each iteration, on the device.
     """
 
-    def __init__(self, run: Run, fabric: Fabric, paths: RunPaths, store: Store) -> None:
+    def __init__(
+        self,
+        run: Run,
+        fabric: Fabric,
+        paths: RunPaths,
+        store: Store,
+        cached: Cached | None = None,
+    ) -> None:
         self.run, self.fabric, self.paths, self.store = run, fabric, paths, store
+        self.cached = cached
         self._build()
         self.weights = class_weights(run.train.loss, run.manifest)
         if self.weights is not None:
@@ -58,7 +67,7 @@ class Training:
         """Build the model and the optimizer as at the first iteration."""
         run, fabric = self.run, self.fabric
         torch.manual_seed(run.seed)
-        network = checkpoint.build(run.network, len(run.classes))
+        network = networks.build(run.network, len(run.classes))
         if run.network["weights"]:
             for note in load_backbone(
                 network.backbone, run.network["backbone"], run.network["weights"]
@@ -107,7 +116,7 @@ class Training:
         processes. With OHEM it is over the pixels that each part keeps.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr(iteration)
+            group["lr"] = self.lr(iteration) * group["factor"]
         self.optimizer.zero_grad()
         total = self._gradients(batch)
         self.optimizer.step()
@@ -116,7 +125,7 @@ class Training:
     def _gradients(self, batch: Batch) -> Tensor:
         """Add up the gradients of this process' parts; return their part of the loss."""
         size = self.run.train.micro_batch or len(batch.sample_ids)
-        parts = [Batch(*tensors) for tensors in zip(*(t.split(size) for t in batch), strict=True)]
+        parts = batch.split(size)
         total = torch.zeros((), device=self.fabric.device)
         pixel_weight: list[Tensor] = []  # of the whole batch; the first part adds it
         for i, part in enumerate(parts):
@@ -207,7 +216,7 @@ class Training:
         """Write the stage's outputs, then delete the saved state."""
         if not self.fabric.is_global_zero:
             return
-        self._require_finite(self.module.state_dict(), self.run.train.iterations)
+        self._require_finite(checkpoint.own_state(self.module), self.run.train.iterations)
         with (
             whole_file(self.paths.curve) as partial,
             partial.open("w", newline="", encoding="utf-8") as file,
@@ -217,8 +226,9 @@ class Training:
             table.writerows(self.curve(self.run.train.iterations))
         checkpoint.save(
             self.paths.weights,
-            self.module.state_dict(),
+            checkpoint.own_state(self.module),
             network=self.run.network,
+            backbone_sha256=self.run.backbone_sha256,
             classes=self.run.classes,
             dataset=self.run.manifest.dataset,
         )

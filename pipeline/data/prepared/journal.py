@@ -7,7 +7,7 @@ Of the latter, the next run takes the lines up to the first whose bytes do not h
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -79,17 +79,34 @@ def open_partial_folder(out: Path, signature: str) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-class Journal:
-    """The samples of one split that are checked, or decoded, each on the disk at once."""
+def open_journal(folder: Path, split: str, decode: bool) -> "Journal":
+    """Open the journal of a split's samples that are checked, or decoded."""
+    if not decode:
+        return Journal(folder / f"{split}-check.journal")
 
-    def __init__(self, folder: Path, split: str, decode: bool) -> None:
-        file = folder / f"{split}-{'decode' if decode else 'check'}.journal"
-        entries = list(_read_entries(file)) if file.exists() else []
-        if decode:
-            entries = list(_select_written(entries, folder / CONTENT, split))
-        self.entries = entries
-        with whole_file(file) as partial:
-            partial.write_text(
+    def read_digest(entry: Entry, start: int) -> str:
+        sample = read_decoded(folder / CONTENT, split, start, (entry.height, entry.width))
+        return sample_digest(entry.name, sample.image.data, sample.label)
+
+    return Journal(folder / f"{split}-decode.journal", read_digest)
+
+
+class Journal:
+    """The samples of one split that are finished, each on the disk at once.
+
+    Args:
+        file: The journal's file, which may be of an interrupted run.
+        read_digest: Returns the digest of what is written of an entry, given the number of
+            positions of all entries before it; None where nothing is written. The entries from the
+            first with another digest are dropped.
+    """
+
+    def __init__(self, file: Path, read_digest: Callable[[Entry, int], str] | None = None) -> None:
+        self.entries = list(_read_entries(file)) if file.exists() else []
+        if read_digest is not None:
+            self.entries = list(_select_written(self.entries, read_digest))
+        with whole_file(file) as temporary:
+            temporary.write_text(
                 "".join(f"{json.dumps(entry)}\n" for entry in self.entries), encoding="utf-8"
             )
         self._file = file.open("a", encoding="utf-8")
@@ -114,16 +131,17 @@ def _read_entries(file: Path) -> Iterator[Entry]:
             return
 
 
-def _select_written(entries: Iterable[Entry], content: Path, split: str) -> Iterator[Entry]:
+def _select_written(
+    entries: Iterable[Entry], read_digest: Callable[[Entry, int], str]
+) -> Iterator[Entry]:
     """Yield the entries up to the first whose bytes are missing or wrong."""
     start = 0
     for entry in entries:
-        size = entry.height, entry.width
         try:
-            sample = read_decoded(content, split, start, size)
+            actual = read_digest(entry, start)
         except (OSError, ValueError):  # no file, or too short
             return
-        if sample_digest(entry.name, sample.image.data, sample.label) != entry.digest:
+        if actual != entry.digest:
             return
         yield entry
         start += entry.height * entry.width

@@ -1,4 +1,4 @@
-"""Compute from the images' headers the disk space that the decoded samples need."""
+"""Compute the disk space that decoded samples need, and refuse a disk with less."""
 
 import math
 import shutil
@@ -26,22 +26,24 @@ def _count_pixels(file: Path) -> int:
         return 0
 
 
-def require_space(pairs: Sequence[Pair], folder: Path) -> None:
-    """Print the space that the decoded samples still need in `folder`; refuse if there is less."""
+def require_space(folder: Path, size: int, count: int, what: str, other: str) -> None:
+    """Print the space that files still need in `folder`; refuse if there is less.
+
+    Args:
+        folder: The folder, with the files that are written already.
+        size: The bytes of all files.
+        count: The number of images.
+        what: What needs the space, for the message.
+        other: What else the user can do.
+    """
     size_on_disk = sum(file.stat().st_size for file in folder.glob("*.bin"))
-    missing_size = max(0, estimate_bytes(pairs) - size_on_disk)
+    missing_size = max(0, size - size_on_disk)
     free = shutil.disk_usage(folder).free
     need, room = _format_size(missing_size), _format_size(free)
     more = " more" if size_on_disk else ""
-    print(
-        f"{len(pairs)} images to decode need {need}{more}; {room} are free",
-        flush=True,
-    )
+    print(f"{count} {what} need {need}{more}; {room} are free", flush=True)
     if missing_size > free:
-        raise InputError(
-            f"{folder}: the decoded images need {need} and {room} are free; make room, or "
-            f"let the profile say prepare: {{decode: false}}"
-        )
+        raise InputError(f"{folder}: {what} need {need} and {room} are free; make room, or {other}")
 
 
 def _format_size(size: int) -> str:

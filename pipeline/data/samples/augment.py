@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ann.network import IMAGENET_MEAN
+from pipeline.data.features.store import Features, Maps
 from pipeline.data.formats.base import BACKGROUND, IGNORE, LazySample, Pixels, Sample
 from pipeline.data.samples.colour import distort, shift
 from pipeline.data.samples.resample import STEPS, Span, resample_image, resample_label, resized_size
@@ -26,11 +27,7 @@ def augment(sample: Sample | LazySample, options: Augment, rng: np.random.Genera
 
     Outside the image, the crop has the mean colour and IGNORE.
     """
-    scale, aspect = rng.uniform(*options.scale), math.sqrt(rng.uniform(*options.aspect))
-    place = rng.random(2)
-    change = int(rng.integers(-options.brightness, options.brightness, endpoint=True))
-    flip = rng.random() < options.hflip
-
+    scale, aspect, place, change, flip = _draw(options, rng)
     shape, crop = sample.label.shape, options.crop
     if options.min_side is not None:
         scale *= options.min_side / min(shape)
@@ -50,6 +47,45 @@ def augment(sample: Sample | LazySample, options: Augment, rng: np.random.Genera
         image = distort(image, options.distortion, rng)
     image, label = _pad(image, crop, place, _PADDING), _pad(label, crop, place, IGNORE)
     return Sample(image[:, ::-1], label[:, ::-1]) if flip else Sample(image, label)
+
+
+def augment_maps(
+    features: Features,
+    i: int,
+    label: Pixels,
+    options: Augment,
+    stride: int,
+    rng: np.random.Generator,
+) -> tuple[Maps, Pixels]:
+    """Return a random crop of an image's maps and of its label, like `augment`.
+
+    The crop starts at a position of the maps. A mirrored sample has the maps of the mirror image.
+
+    Args:
+        features: The maps.
+        i: The image's number.
+        label: The image's label (H, W).
+        options: Only `crop` and `hflip` change something; the settings' rules ensure it.
+        stride: The distance of two positions, in pixels.
+        rng: Draws as for `augment`.
+    """
+    _, _, place, _, flip = _draw(options, rng)
+    crop = [side // stride for side in options.crop]
+    (top, bottom), (left, right) = _compute_spans(features.sizes[i], crop, place)
+    label = label[stride * top : stride * bottom, stride * left : stride * right]
+    maps = features.read(i, mirrored=flip)
+    if flip:
+        width = features.sizes[i][1]
+        left, right, label = width - right, width - left, label[:, ::-1]
+    return Maps(*(values[top:bottom, left:right] for values in maps)), label
+
+
+def _draw(options: Augment, rng: np.random.Generator) -> tuple[float, float, _Place, int, bool]:
+    """Draw scale, root of the aspect, place, change of brightness, and whether to mirror."""
+    scale, aspect = rng.uniform(*options.scale), math.sqrt(rng.uniform(*options.aspect))
+    place = rng.random(2)
+    change = int(rng.integers(-options.brightness, options.brightness, endpoint=True))
+    return scale, aspect, place, change, bool(rng.random() < options.hflip)
 
 
 def _compute_spans(full: Sequence[int], crop: Sequence[int], place: _Place) -> list[Span]:

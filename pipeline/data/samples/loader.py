@@ -5,7 +5,7 @@ Nothing depends on the number of workers or processes. There is no state to save
 start at any iteration.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,19 +14,48 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.data.features.store import Features, Maps
 from pipeline.data.formats.base import BACKGROUND, IGNORE
 from pipeline.data.prepared.store import Store
-from pipeline.data.samples.augment import augment
+from pipeline.data.samples.augment import augment, augment_maps
 from pipeline.engine.errors import InputError
 from pipeline.settings.schema import Augment
 
+Pair = tuple[Tensor, Tensor]
+
 
 class Batch(NamedTuple):
-    """images (B, 3, H, W) uint8, channels last; labels (B, H, W) int64; sample_ids (B,) int64."""
+    """The samples of an iteration, or a part of them.
 
-    images: Tensor
+    Attributes:
+        images: (B, 3, H, W) uint8, or the backbone's maps of them, Stage4 and Stage5, (B, C, h, w)
+            float16 each; all channels last.
+        labels: (B, H, W) int64.
+        sample_ids: (B,) int64.
+    """
+
+    images: Tensor | Pair
     labels: Tensor
     sample_ids: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device."""
+        images, labels, sample_ids = (
+            value.to(device, non_blocking=True)
+            if isinstance(value, Tensor)
+            else tuple(maps.to(device, non_blocking=True) for maps in value)
+            for value in self
+        )
+        return Batch(images, labels, sample_ids)  # type: ignore[arg-type]
+
+    def split(self, size: int) -> list["Batch"]:
+        """Return parts of at most `size` samples."""
+        if isinstance(self.images, Tensor):
+            images: Sequence[Tensor | Pair] = self.images.split(size)
+        else:
+            images = list(zip(*(maps.split(size) for maps in self.images), strict=True))
+        parts = images, self.labels.split(size), self.sample_ids.split(size)
+        return [Batch(*part) for part in zip(*parts, strict=True)]
 
 
 @lru_cache(maxsize=2)
@@ -45,27 +74,52 @@ def sample_indices(seed: int, iteration: int, batch_size: int, count: int) -> li
     return [sample_index(seed, first + slot, count) for slot in range(batch_size)]
 
 
-class NumberedSamples(Dataset[tuple[np.ndarray, np.ndarray, int]]):
-    """Augmented samples by their number in the run, with an id for randomness in the network."""
+class Cached(NamedTuple):
+    """The maps of the backbone, computed before, and the distance of their positions in pixels."""
 
-    def __init__(self, store: Store, options: Augment, seed: int) -> None:
-        self.store, self.options, self.seed = store, options, seed
+    features: Features
+    stride: int
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, int]:
+
+class NumberedSamples(Dataset[tuple[np.ndarray | Maps, np.ndarray, int]]):
+    """Augmented samples by their number in the run, with an id for randomness in the network.
+
+    A sample is an image, or with `cached` the backbone's maps of it, and a label.
+    """
+
+    def __init__(
+        self, store: Store, options: Augment, seed: int, cached: Cached | None = None
+    ) -> None:
+        self.store, self.options, self.seed, self.cached = store, options, seed, cached
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray | Maps, np.ndarray, int]:
         rng = np.random.default_rng((self.seed, 1, number))
         sample_id = int(rng.integers(2**63))
         index = sample_index(self.seed, number, len(self.store))
-        image, label = augment(self.store[index], self.options, rng)
+        image: np.ndarray | Maps
+        if self.cached is None:
+            image, label = augment(self.store[index], self.options, rng)
+        else:
+            features, stride = self.cached
+            label = self.store[index].label
+            image, label = augment_maps(features, index, label, self.options, stride, rng)
         return image, label, sample_id
 
 
-def _collate(samples: list[tuple[np.ndarray, np.ndarray, int]]) -> Batch:
+def stack_maps(maps: Sequence[Maps]) -> Pair:
+    """Return maps (h, w, C) of one size as two tensors (B, C, h, w), channels last."""
+    stage4, stage5 = (torch.from_numpy(np.stack(values)) for values in zip(*maps, strict=True))
+    return stage4.permute(0, 3, 1, 2), stage5.permute(0, 3, 1, 2)
+
+
+def _collate(samples: list[tuple[np.ndarray | Maps, np.ndarray, int]]) -> Batch:
     """Stack samples to a batch, which ignores background."""
     images, label_maps, sample_ids = zip(*samples, strict=True)
     labels = np.stack(label_maps)
     labels[labels == BACKGROUND] = IGNORE
+    cached = isinstance(images[0], Maps)
     return Batch(
-        torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2),
+        stack_maps(images) if cached else torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2),
         torch.from_numpy(labels).long(),
         torch.tensor(sample_ids),
     )

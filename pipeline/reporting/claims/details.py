@@ -13,6 +13,7 @@ from pipeline.reporting.claims.ledger import format_interval, format_seeds
 from pipeline.reporting.columns import Column, Number, Row, Table
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.provenance import Origin
+from pipeline.reporting.published import DAGGER_NOTE
 from pipeline.reporting.statistics import LEVEL, POWER, Interval
 
 VERDICTS = (
@@ -25,8 +26,8 @@ VERDICTS = (
 )
 FIGURES = (
     "**Figures.** Differences are in points of mIoU, with 95 % intervals of Student's t. *paper*: "
-    "the paper's differences, where it has them. That sampling costs no accuracy means at most one "
-    "point, the margin in `reports/claims.yaml`."
+    f"the paper's differences, where it has them. {DAGGER_NOTE} That sampling costs no accuracy "
+    "means at most one point, the margin in `reports/claims.yaml`."
 )
 RULE = (VERDICTS, FIGURES)
 COST_RULE = (
@@ -54,7 +55,7 @@ def build_details(inputs: Inputs, judgements: dict[str, Judgement]) -> Table:
         Number("n"),
         Column("seeds"),
         Number("estimate", "difference", _format_estimate),
-        Number("published", "paper", "+z.1f"),
+        Number("published", "paper", lambda row: f"{row['published']:+z.1f}{row['mark']}"),
         Number("p", format=_format_p),
         Number("adjusted_p", "adjusted p", lambda row: _format_p(row, "adjusted_p")),
         Column("verdict", is_verdict=True),
@@ -62,7 +63,7 @@ def build_details(inputs: Inputs, judgements: dict[str, Judgement]) -> Table:
         Number("power_default", f"power, n {default}", ".0%"),
         Number("power", "power, n measured", ".0%"),
     )
-    extra = ["low", "high", "values"]
+    extra = ["low", "high", "values", "mark"]
     return Table(pd.DataFrame(rows, columns=[*(c.key for c in columns), *extra]), columns)
 
 
@@ -85,6 +86,7 @@ def _describe(words: str, answer: Answer, default: int) -> Row:
         "seeds_needed": answer.seeds_needed if is_open else math.nan,
         "power_default": answer.power(default),
         "power": answer.power(n),
+        "mark": question.mark,
         "values": " ".join(f"{value:.4f}" for value in question.values),
     }
 

@@ -9,8 +9,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from pipeline.engine.errors import InputError, describe_invalid
 from pipeline.settings import params
+from pipeline.settings.fields import Name, NotNegative, Positive, Size, Strict
 from pipeline.settings.paths import CLAIMS, PUBLISHED
-from pipeline.settings.schema import Name, NotNegative, Params, Positive, Size, Strict
+from pipeline.settings.schema import Params
 
 
 class Greater(Strict):

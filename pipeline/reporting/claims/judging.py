@@ -20,7 +20,7 @@ import numpy as np
 from pipeline.reporting import statistics
 from pipeline.reporting.claims.entries import Best, Claim, Claims, NoWorse, Ratio, Test, Trend
 from pipeline.reporting.inputs import Inputs
-from pipeline.reporting.published import find_figure
+from pipeline.reporting.published import find_figure, mark_status
 from pipeline.reporting.results import by_seed
 from pipeline.reporting.statistics import LEVEL, Interval, Sides
 
@@ -49,6 +49,7 @@ class Question:
         threshold: The values' mean is compared with it.
         sides: As of `statistics.p_value`.
         published: The paper's value; None if it has none.
+        mark: The mark of figures that were not checked against their source.
     """
 
     claim: str
@@ -59,6 +60,7 @@ class Question:
     threshold: float
     sides: Sides
     published: float | None
+    mark: str = ""
 
     @property
     def p(self) -> float:
@@ -172,10 +174,8 @@ def _ask_pairs(name: str, test: Test, inputs: Inputs) -> Iterator[Question]:
     margin = test.margin if isinstance(test, NoWorse) else 0.0
     for other in test.than if isinstance(test, Best) else [test.than]:
         first, second = _read_scores(inputs, test.row), _read_scores(inputs, other)
-        figures = [find_figure(inputs.settings, row, inputs.published) for row in (test.row, other)]
-        published = None
-        if figures[0] is not None and figures[1] is not None:
-            published = round(figures[0] - figures[1], 2)
+        figures, mark = _find_figures(inputs, (test.row, other))
+        published = round(figures[0] - figures[1], 2) if figures else None
         is_no_worse = isinstance(test, NoWorse)
         seeds = [seed for seed in first if seed in second]
         yield Question(
@@ -187,6 +187,7 @@ def _ask_pairs(name: str, test: Test, inputs: Inputs) -> Iterator[Question]:
             threshold=-margin,
             sides="either" if is_no_worse else "two-sided",
             published=published,
+            mark=mark,
         )
 
 
@@ -196,8 +197,7 @@ def _ask_trend(name: str, test: Trend, inputs: Inputs) -> Question:
     logs = np.log2(list(test.rows.values()))
     scores = [_read_scores(inputs, row) for row in rows]
     seeds = [seed for seed in scores[0] if all(seed in own for own in scores)]
-    figures = [find_figure(inputs.settings, row, inputs.published) for row in rows]
-    known = [f for f in figures if f is not None]
+    figures, mark = _find_figures(inputs, rows)
     return Question(
         claim=name,
         words=f"slope over {', '.join(rows)}, mIoU a doubling",
@@ -206,8 +206,18 @@ def _ask_trend(name: str, test: Trend, inputs: Inputs) -> Question:
         values=[_fit_slope(logs, [own[seed] for own in scores]) for seed in seeds],
         threshold=0.0,
         sides="two-sided",
-        published=round(_fit_slope(logs, known), 2) if len(known) == len(rows) else None,
+        published=round(_fit_slope(logs, figures), 2) if figures else None,
+        mark=mark,
     )
+
+
+def _find_figures(inputs: Inputs, rows: Sequence[str]) -> tuple[list[float], str]:
+    """Return the paper's mIoU of the rows and their mark; nothing if it lacks one."""
+    found = [find_figure(inputs.settings, row, inputs.published) for row in rows]
+    figures = [figure for figure, _ in found if figure is not None]
+    if len(figures) < len(found):
+        return [], ""
+    return figures, max(mark_status(status) for _, status in found)
 
 
 def _fit_slope(x: "np.ndarray[tuple[int], np.dtype[np.float64]]", y: Sequence[float]) -> float:

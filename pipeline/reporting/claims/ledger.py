@@ -25,7 +25,7 @@ def build_ledger(claims: Claims, judgements: Judgements) -> Table:
     for name, claim in claims.items():
         if claim.is_of_cost:
             continue
-        row: Row = {"claim": claim.words, "paper": _format_published(name, judgements)}
+        row: Row = {"claim": claim.words, "paper": format_published(name, judgements)}
         for experiment, own in judgements.items():
             row[experiment] = format_judgement(own[name])
         rows.append(row)
@@ -106,11 +106,11 @@ def count_verdicts(judgements: dict[str, Judgement]) -> dict[str, int]:
     return {verdict.value: verdicts.count(verdict) for verdict in Verdict}
 
 
-def _format_published(name: str, judgements: Judgements) -> str:
+def format_published(name: str, judgements: Judgements) -> str:
     """Return the paper's differences, which are the same in every experiment."""
     for own in judgements.values():
-        figures = [a.question.published for a in own[name].answers]
-        known = [f"{figure:+z.1f}" for figure in figures if figure is not None]
+        questions = [answer.question for answer in own[name].answers]
+        known = [f"{q.published:+z.1f}{q.mark}" for q in questions if q.published is not None]
         return ", ".join(known) or NONE
     return NONE
 

@@ -44,6 +44,11 @@ def build_answers(inputs: Inputs) -> Section:
     )
 
 
+def list_evidence(experiments: Iterable[Inputs]) -> str:
+    """Return what each experiment is evidence for, as a list in Markdown."""
+    return "\n".join(f"- **{e.experiment}**: {explain_evidence(e.settings)}" for e in experiments)
+
+
 def join(paragraphs: Iterable[str]) -> str:
     """Return Markdown of several paragraphs; empty ones are left out."""
     return "\n\n".join(filter(None, paragraphs))
@@ -52,16 +57,13 @@ def join(paragraphs: Iterable[str]) -> str:
 def build_overview(overview: Overview) -> Iterator[Section]:
     """Yield the sections of the index: the ledger, the costs, and the tests behind them."""
     judgements = {e.experiment: judge_claims(overview.claims, e) for e in overview.experiments}
-    evidence = [
-        f"- **{e.experiment}**: {explain_evidence(e.settings)}" for e in overview.experiments
-    ]
     said = details.explain_origin(overview.claims)
     yield Section(
         "claims",
         "The paper's claims",
         1,
         table=ledger.build_ledger(overview.claims, judgements),
-        notes=join(["\n".join(evidence), said, *details.RULE]),
+        notes=join([list_evidence(overview.experiments), said, *details.RULE]),
     )
     answers = judge_costs(overview.claims, overview.blocks, overview.published)
     costs = ledger.build_cost_ledger(overview.claims, answers)

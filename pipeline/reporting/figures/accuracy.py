@@ -15,8 +15,9 @@ from pipeline.reporting.figures import style
 from pipeline.reporting.published import FIGURE_FINDERS, find_sampling_figure
 from pipeline.reporting.results import Results
 from pipeline.reporting.statistics import Interval, mean
+from pipeline.settings.fields import TableName
 from pipeline.settings.records import NetworkCosts
-from pipeline.settings.schema import Params, TableName
+from pipeline.settings.schema import Params
 
 METHODS = {
     "random": style.GREY,
@@ -78,7 +79,7 @@ def draw_order(frame: pd.DataFrame) -> Figure:
     for place, values in zip(places, frame["by_seed"], strict=True):
         seeds = [float(v) for v in values.split()]
         right.plot(seeds, [place] * len(seeds), "|", color=style.GREY, markersize=8)
-    _draw_points(right, frame["miou"], places, frame, style.BLUE)
+    draw_points(right, frame["miou"], places, frame, style.BLUE)
     left.set_yticks(places, list(frame["variant"]))
     left.set(title="published", xlabel="mIoU (%)", ylim=(-0.6, len(frame) - 0.4))
     right.set(title="measured: mean, 95 % interval, each seed", xlabel="mIoU (%)")
@@ -86,7 +87,7 @@ def draw_order(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_points(axes: Axes, x: Any, y: Any, frame: pd.DataFrame, colour: str, **more: Any) -> None:
+def draw_points(axes: Axes, x: Any, y: Any, frame: pd.DataFrame, colour: str, **more: Any) -> None:
     """Draw means with their intervals along x."""
     reach = np.nan_to_num(np.array([x - frame["low"], frame["high"] - x]).clip(min=0))
     axes.errorbar(x, y, xerr=reach, fmt="o", color=colour, markersize=4.5, capsize=2.5, **more)
@@ -150,10 +151,8 @@ def match_costs(settings: Params, results: Results, networks: NetworkCosts) -> p
 
 
 def draw_cost(frame: pd.DataFrame) -> Figure:
-    """Draw mIoU against GFLOPs; the names stand in a column with a line to each point."""
-    figure, axes = plt.subplots(
-        figsize=(7.2, max(3.6, 0.6 + 0.24 * len(frame))), layout="constrained"
-    )
+    """Draw mIoU against GFLOPs, with a line through the rows that no cheaper row reaches."""
+    figure, axes = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
     for name, colour in FAMILIES.items():
         own = frame[frame["family"] == name]
         if len(own):
@@ -165,37 +164,37 @@ def draw_cost(frame: pd.DataFrame) -> Figure:
                 yerr=reach,
                 fmt="o",
                 color=colour,
+                markersize=4.5,
                 capsize=2.5,
                 label=name,
             )
-    low, high = axes.get_ylim()
-    heights = spread_values(frame["miou"].to_numpy(), 1.04 * (high - low) / max(1, len(frame)))
-    edge = frame["gflops"].max() + 0.06 * np.ptp(frame["gflops"])
-    for (_, row), height in zip(frame.iterrows(), heights, strict=True):
-        colour = FAMILIES[row["family"]]
-        axes.plot([row["gflops"], edge], [row["miou"], height], color=colour, lw=0.5, alpha=0.6)
-        axes.annotate(f" {row['variant']}", (edge, height), va="center", fontsize=8)
+    front = select_front(frame)
+    axes.plot(front["gflops"], front["miou"], "-", color=style.INK, lw=0.8, zorder=1)
+    ends = front[["low", "high"]].apply(lambda end: end.fillna(front["miou"]))
+    for number, (name, x, low, high) in enumerate(
+        zip(front["variant"], front["gflops"], ends["low"], ends["high"], strict=True)
+    ):
+        place, offset, side = ((high, 4, "bottom"), (low, -4, "top"))[number % 2]
+        axes.annotate(
+            name,
+            (x, place),
+            (0, offset),
+            textcoords="offset points",
+            ha="center",
+            va=side,
+            fontsize=8,
+        )
     axes.set(xlabel="GFLOPs of one image's forward pass", ylabel="mIoU (%)")
-    axes.set_xlim(right=edge + 0.22 * (edge - frame["gflops"].min()))
+    axes.margins(y=0.12)
     figure.legend(loc="outside upper center", ncols=len(FAMILIES))
     return figure
 
 
-def spread_values(values: Any, gap: float) -> Any:
-    """Return the values in their order, moved as little as makes neighbours `gap` apart."""
-    ranks = np.argsort(values, kind="stable")
-    offsets = gap * np.arange(len(values))
-    blocks: list[list[float]] = []  # sum and number of values less their offsets
-    for target in values[ranks] - offsets:  # the nearest rising sequence
-        blocks.append([target, 1])
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
-            total, number = blocks.pop()
-            blocks[-1][0] += total
-            blocks[-1][1] += number
-    level = np.concatenate([[total / number] * int(number) for total, number in blocks] or [[]])
-    spread = np.empty(len(values))
-    spread[ranks] = level + offsets
-    return spread
+def select_front(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with a higher mIoU than every row that costs no more, by their cost."""
+    ordered = frame.sort_values(["gflops", "miou"], ascending=[True, False], kind="stable")
+    best = ordered["miou"].cummax().shift(fill_value=-np.inf)
+    return ordered[ordered["miou"] > best]
 
 
 def compare_classes(settings: Params, results: Results) -> pd.DataFrame:
@@ -220,7 +219,7 @@ def draw_by_class(frame: pd.DataFrame) -> Figure:
     for number, (name, own) in enumerate(frame.groupby("variant", sort=False)):
         rows = own.set_index("class").reindex(classes)
         colour = (style.GREY, style.ORANGE, style.BLUE)[number % 3]
-        _draw_points(axes, rows["iou"], places - 0.2 * (number - 1), rows, colour, label=name, lw=1)
+        draw_points(axes, rows["iou"], places - 0.2 * (number - 1), rows, colour, label=name, lw=1)
     axes.set_yticks(places, classes)
     axes.set(xlabel="IoU (%), mean and 95 % interval", ylim=(-0.6, len(classes) - 0.4))
     figure.legend(loc="outside upper center", ncols=3)

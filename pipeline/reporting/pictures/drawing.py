@@ -38,6 +38,7 @@ from pipeline.settings.schema import Params
 
 WIDTH, SHEET_WIDTH = 512, 900  # pixels; a wider picture is made smaller
 CENTRE = (0.5, 0.5)
+GREY = 128  # in place of an image that is not shown
 
 
 class Source(NamedTuple):
@@ -99,7 +100,10 @@ def draw_pictures(settings: Params, out: Path) -> dict[str, Any]:
         how = "`dvc repro prepare`, then `dvc repro -s pictures report`"
         about |= {"rows": [], "missing": [f"the data are not prepared: {how}"]}
     sheet = locate_contact_sheet(settings.profile)
-    if sheet.exists():
+    about["show_images"] = settings.active.show_images
+    if not settings.active.show_images:
+        about["missing"].append("the profile says show_images: false, so no image of its data")
+    elif sheet.exists():
         pixels = np.asarray(Image.open(sheet).convert("RGB"))
         about["contact_sheet"] = save_picture(out, "contact-sheet", pixels, False, SHEET_WIDTH)
     else:
@@ -195,14 +199,16 @@ def _draw_predictions(source: Source, baseline: str, ann: str) -> Iterator[dict[
             what: save_picture(source.out, f"{which}-{what}", pixels)
             for what, pixels in pictures.items()
         }
-        image = save_picture(source.out, f"{which}-image", sample.image, lossless=False)
+        if source.settings.active.show_images:
+            image = save_picture(source.out, f"{which}-image", sample.image, lossless=False)
+            files = {"image": image} | files
         classes = np.unique(sample.label[sample.label < BACKGROUND]).tolist()
         yield {
             "which": which,
             "name": name,
             "index": i,
             "miou": {"baseline": source.score_image(sample.label, baseline_ids), "ann": miou},
-            "files": {"image": image} | files,
+            "files": files,
             "classes": {dataset.classes[c]: palette[c].tolist() for c in classes},
             "point": choose_point(sample, baseline_ids, ann_ids),
         }
@@ -213,6 +219,8 @@ def _draw_attention(source: Source, variant: str, image: Pixels, point: Any) -> 
     network = source.load_network(variant)
     batch = resize_for_whole(stack_images([image]), source.settings.active.evaluate)
     ((block, attention),) = network_attention(network, batch, point).items()
+    if not source.settings.active.show_images:
+        image = np.full_like(image, GREY)
     stem, files = f"attention-{variant}", {}
     files["positions"] = save_picture(
         source.out, stem, draw_positions(image, attention, point), lossless=False

@@ -104,6 +104,7 @@ def _build_row(folder: str, row: dict[str, Any]) -> Strip:
     figures = tuple(
         Figure(f"{folder}/{row['files'][key]}", f"{row['name']}: {alternative}", caption)
         for key, (caption, alternative) in PARTS.items()
+        if key in row["files"]
     )
     baseline, ann = (100 * row["miou"][name] for name in ("baseline", "ann"))
     caption = (

@@ -8,8 +8,8 @@ import contexts
 from pipeline.reporting import provenance
 from pipeline.reporting.columns import Column, Number, Table
 from pipeline.reporting.inputs import Inputs
-from pipeline.reporting.sections import Section, TableFile
-from pipeline.reporting.tables import pairs, rows
+from pipeline.reporting.sections import Section
+from pipeline.reporting.tables import rows
 from pipeline.reporting.tables.rows import UNMEASURED
 from pipeline.settings.records import NetworkCost, NetworkCosts
 from pipeline.settings.schema import Params
@@ -46,12 +46,8 @@ def build_frame(inputs: Inputs) -> pd.DataFrame:
     """Return a row for each variant: scores as in the paper's tables, then costs."""
     settings = inputs.settings
     names = settings.tables["beyond"]
-    frame = rows.compare_rows(inputs, "beyond", [None] * len(names))
-    claims = ["published", "published_difference", "published_status"]
-    frame = frame.drop(columns=claims)
-    variants = [settings.variants[name] for name in names]
-    models = [rows.name_model(v) for v in variants]
-    frame.insert(1, "model", models)
+    frame = rows.compare_unpublished(inputs, "beyond")
+    variants, models = [settings.variants[name] for name in names], list(frame["model"])
     baseline = names[models.index("baseline")] if "baseline" in models else ""
     measurements = _index_measurements(settings, inputs.networks)
     costs = pd.DataFrame([_list_costs(measurements, baseline, name) for name in names])
@@ -68,14 +64,9 @@ def build_section(inputs: Inputs) -> Section:
     names, networks = inputs.settings.tables["beyond"], inputs.networks
     records = rows.collect_records(inputs, names)
     origin = provenance.origin([*records, *([networks] if networks else [])])
-    table = build_table(inputs)
-    comparison, files = pairs.compare_pairs(inputs.results, "beyond", names, origin)
-    body = f"{comparison}\n\n{NOTE}"
-    file = TableFile(
-        "beyond", table, f"{body.replace('](tables/', '](')}\n\n{rows.INTERVALS}", origin
+    return rows.build_unpublished_section(
+        inputs, "beyond", "Beyond the paper", build_table(inputs), NOTE, origin
     )
-    title = "Beyond the paper"
-    return Section("beyond", title, table=table, notes=body, origin=origin, files=(file, *files))
 
 
 Costs = dict[str, dict[str, NetworkCost]]  # by variant and call

@@ -16,8 +16,9 @@ from pipeline.reporting.inputs import Inputs, Overview
 from pipeline.reporting.published import DAGGER_NOTE, mark_status
 from pipeline.reporting.sections import Section, TableFile
 from pipeline.reporting.tables.rows import UNMEASURED
+from pipeline.settings.fields import Protocol
 from pipeline.settings.records import Scores
-from pipeline.settings.schema import Params, Protocol
+from pipeline.settings.schema import Params
 
 PROTOCOLS: dict[Protocol, str] = {
     "whole": "val whole",

@@ -85,11 +85,14 @@ OPTIONS = (
     ),
     Deviation("W_o at the start", "zero_init", "not said", "zero", UNKNOWN, True),
     Deviation("bias of convolutions before batch norm", "bias", "not said", "yes", UNKNOWN, True),
+    Deviation("batch norm after W_o", "output_norm", "not said", "no", UNKNOWN, False),
+    Deviation("ReLU after AFNB and FNB", "fusion_relu", "not said", "no", UNKNOWN, False),
     Deviation("form, the same up to rounding", "form", "plain: the equations", UNKNOWN),
 )
 NETWORK = (
     Deviation("backbone", "backbone", "ResNet-101", "ResNet-101", "resnet101", "resnet101"),
     Deviation("its weights at the start", "weights", UNKNOWN, "of ImageNet", UNKNOWN, "imagenet"),
+    Deviation("whether it stays as it is", "freeze", UNKNOWN, "no, it trains", UNKNOWN, False),
     Deviation("its stem", "stem", UNKNOWN, "three 3x3 convolutions", UNKNOWN, "deep"),
     Deviation("rounding of the stem's max pool", "ceil_mode", UNKNOWN, "up", UNKNOWN, True),
     Deviation("channels of the auxiliary head", "aux_channels", UNKNOWN, "512", UNKNOWN, 512),

@@ -14,7 +14,8 @@ from pipeline.reporting.published import DAGGER_NOTE, FIGURE_FINDERS
 from pipeline.reporting.sections import Section, TableFile
 from pipeline.reporting.statistics import order
 from pipeline.reporting.tables import pairs, rows
-from pipeline.settings.schema import TableName, Variant
+from pipeline.settings.fields import TableName
+from pipeline.settings.schema import Variant
 
 PAPER_TABLES: tuple[TableName, ...] = ("ablation", "sampling")
 DAGGERS = f"{DAGGER_NOTE} Published values: Cityscapes val, ResNet-101, single scale."
@@ -97,7 +98,7 @@ def build_sections(inputs: Inputs) -> Iterator[Section]:
     """Return a section for each of the paper's tables, and one on how to read them."""
     settings = inputs.settings
     for name in settings.tables:
-        if name in PAPER_TABLES:
+        if name in PAPER_TABLES and name in settings.active.tables:
             yield _build_section(inputs, name)
     yield Section("reading", notes=f"{READING} {DAGGERS}\n\n{rows.INTERVALS}")
 

@@ -5,19 +5,28 @@ from collections.abc import Sequence
 import pandas as pd
 
 import contexts
-from pipeline.reporting.columns import Column, Number, Row
+from pipeline.reporting import provenance
+from pipeline.reporting.columns import Column, Number, Row, Table
 from pipeline.reporting.inputs import Inputs
-from pipeline.reporting.measured import ANN, APNB, BASELINE, paper_pooling, plain
+from pipeline.reporting.measured import AFNB, ANN, APNB, BASELINE, paper_pooling, plain
 from pipeline.reporting.published import mark_status
 from pipeline.reporting.results import by_seed, spread
+from pipeline.reporting.sections import Section, TableFile
 from pipeline.reporting.statistics import mean, pair
 from pipeline.reporting.tables import pairs
+from pipeline.settings.fields import TableName
 from pipeline.settings.records import RunRecord
-from pipeline.settings.schema import Params, TableName, Variant
+from pipeline.settings.schema import Params, Variant
 
 UNMEASURED = "not measured"
 INTERVALS = "**Intervals** are 95 % intervals of Student's t over the seeds."
-_REFERENCES = {"ablation": BASELINE, "sampling": ANN, "beyond": APNB}
+_REFERENCES = {"ablation": BASELINE, "sampling": ANN, "beyond": APNB, "remedies": AFNB}
+_OPTION_NAMES = {  # of a row, in its name
+    ("form", "fused"): "fused attention",
+    ("output", "residual"): "added to X",
+    ("output_norm", True): "batch norm after W_o",
+    ("fusion_relu", True): "ReLU after the fusion",
+}
 _NAMES = {"common": "common fusion", "fnb": "FNB", "afnb": "AFNB", "nb": "NB", "apnb": "APNB"}
 
 
@@ -25,15 +34,16 @@ def name_model(variant: Variant) -> str:
     """Return the row's name in the paper's ablation."""
     parts = [p for p in (variant.fusion, variant.context) if p != "none"]
     names = [_NAMES.get(p) or str(contexts.load(p).TITLE) for p in parts]
-    fused = variant.options is not None and variant.options.form == "fused"
-    return "+ " + " + ".join(names) + ", fused attention" * fused if parts else "baseline"
+    own = variant.options.model_dump() if variant.options else {}
+    differences = [words for (key, value), words in _OPTION_NAMES.items() if own.get(key) == value]
+    return ", ".join(["+ " + " + ".join(names), *differences]) if parts else "baseline"
 
 
 def find_reference(settings: Params, table: TableName) -> str | None:
     """Return the row with which the others are compared.
 
     It is the baseline of the ablation, the network with the paper's pooling of the sampling table,
-    and APNB of the table beyond the paper's.
+    APNB of the table beyond the paper's, and AFNB of the remedies.
     """
     for name in settings.tables[table]:
         variant = settings.variants[name]
@@ -88,6 +98,15 @@ def compare_rows(
     return pd.DataFrame(rows)
 
 
+def compare_unpublished(inputs: Inputs, table: TableName) -> pd.DataFrame:
+    """Compare the variants of a table that the paper does not have, each with its model's name."""
+    settings, names = inputs.settings, inputs.settings.tables[table]
+    frame = compare_rows(inputs, table, [None] * len(names))
+    frame = frame.drop(columns=["published", "published_difference", "published_status"])
+    frame.insert(1, "model", [name_model(settings.variants[name]) for name in names])
+    return frame
+
+
 def format_miou(row: Row) -> str:
     """Return mean ± standard deviation, the latter only with two seeds or more."""
     return f"{row['miou']:.1f}" + (f" ± {row['sd']:.1f}" if row["n"] > 1 else "")
@@ -128,6 +147,27 @@ def published_columns(frame: pd.DataFrame) -> tuple[Column, ...]:
     if base:
         columns.append(Number("published_difference", f"paper to {base}", _format_claim))
     return tuple(columns)
+
+
+def build_unpublished_section(
+    inputs: Inputs, name: TableName, title: str, table: Table, note: str, origin: provenance.Origin
+) -> Section:
+    """Return the section of a table that the paper does not have, with a file of its pairs.
+
+    Args:
+        inputs: What was measured.
+        name: The table's name in params.yaml.
+        title: The section's heading.
+        table: The table.
+        note: What stands below it, in Markdown.
+        origin: Where its numbers come from.
+    """
+    names = inputs.settings.tables[name]
+    comparison, files = pairs.compare_pairs(inputs.results, name, names, origin)
+    body = f"{comparison}\n\n{note}"
+    words = f"{body.replace('](tables/', '](')}\n\n{INTERVALS}"
+    file = TableFile(name, table, words, origin)
+    return Section(name, title, table=table, notes=body, origin=origin, files=(file, *files))
 
 
 def collect_records(inputs: Inputs, names: Sequence[str]) -> list[RunRecord]:

@@ -6,6 +6,7 @@ docs/results.md is generated from these models.
     runs     record.json, scores.json and failure.json of a run
     results  a line of reports/results.jsonl
     costs    reports/networks.json and reports/efficiency/*.json
+    features manifest.json of a frozen backbone's maps
     base     how a file is read and written, and what most files share
 """
 
@@ -30,6 +31,7 @@ from pipeline.settings.records.costs import (
     Status,
 )
 from pipeline.settings.records.data import Manifest, Split, Splits
+from pipeline.settings.records.features import FeatureManifest
 from pipeline.settings.records.results import (
     CheckpointLine,
     ExternalLine,
@@ -66,6 +68,7 @@ __all__ = [
     "ExternalLine",
     "Failure",
     "FailureLine",
+    "FeatureManifest",
     "Line",
     "Manifest",
     "Measurement",

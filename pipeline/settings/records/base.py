@@ -8,7 +8,7 @@ from pydantic_core import from_json
 
 from pipeline.engine.errors import InputError, describe_invalid, shorten
 from pipeline.engine.files import write_json
-from pipeline.settings.schema import Strict
+from pipeline.settings.fields import Strict
 
 VERSION = 1
 Sha256 = str
@@ -82,7 +82,8 @@ class Code(Strict):
 
     commit: str | None = Field(description="git commit; null outside a repository")
     dirty: bool | None = Field(
-        description="whether tracked files differed from the commit, reports/ and dvc.lock aside"
+        description="whether tracked files differed from the commit, beside reports/, dvc.lock, "
+        "README.md and params.yaml"
     )
 
 

@@ -4,8 +4,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from pipeline.settings.costs import Efficiency
+from pipeline.settings.fields import Size, Strict
 from pipeline.settings.records.base import Code, Environment, Record
-from pipeline.settings.schema import Efficiency, Size, Strict
 
 Status = Literal["measured", "over", "not fitting"]
 

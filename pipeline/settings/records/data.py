@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from pipeline.settings.fields import Strict
 from pipeline.settings.records.base import Record, Sha256
-from pipeline.settings.schema import Strict
 
 
 class Split(Strict):

@@ -5,8 +5,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from pipeline.settings.fields import Protocol, Strict
 from pipeline.settings.records.base import Code, DataVersion, Environment, Record, Sha256
-from pipeline.settings.schema import Checkpoint, Protocol, Strict, Train
+from pipeline.settings.schema import Checkpoint, Train
 
 Stage = Literal["train", "evaluate"]
 
@@ -65,6 +66,10 @@ class RunStart(Record):
     dataset: DataVersion = Field(description="the data that it was trained on")
     backbone_sha256: Sha256 | None = Field(
         description="sha256 of the backbone's weights file; null without a file of one's own"
+    )
+    features: Sha256 | None = Field(
+        default=None,  # results of earlier releases have no such key
+        description="sha256 of the backbone's maps; null if the training computed them",
     )
     config: Config = Field(description="resolved settings")
     code: TrainingCode = Field(description="the code that trained it")
