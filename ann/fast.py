@@ -22,12 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ann import plain
-from ann.fused import attend_fused
-from ann.layers import Layers, find_modified_layer, is_projection, is_unmodified
-from ann.orders import choose_order
+from ann.factors import compute_factors
+from ann.layers import Layers, find_modified_layer, is_projection, is_unmodified, to_matrix
 from ann.sampling import Sampler
-
-LARGE = 1 << 18  # elements of an N x S matrix that no longer fits a CPU's cache
 
 
 def forward(layers: Layers, x: Tensor, source: Tensor, sample_ids: Tensor | None) -> Tensor:
@@ -57,8 +54,18 @@ def forward(layers: Layers, x: Tensor, source: Tensor, sample_ids: Tensor | None
     source = x if same else source
     query = layers.query(x)
     key, value = compute_key_and_value(layers, query, source, sample_ids)
-    left, right = compute_factors(layers, to_rows(query), key, value)
-    return combine(layers, x, left, right)
+    front, back = split_fusing(layers.fuse)
+    left, right = compute_factors(layers, to_rows(query), key, value, front)
+    return combine(layers, x, left, right, front, back)
+
+
+def split_fusing(fuse: nn.Sequential | None) -> tuple[Tensor | None, Tensor | None]:
+    """Return F_1 and F_2 (C, C) of the fusing convolution; None in a residual block."""
+    if fuse is None:
+        return None, None
+    assert isinstance(fuse[0], nn.Conv2d)
+    front, back = to_matrix(fuse[0]).chunk(2, dim=1)
+    return front, back
 
 
 def to_rows(x: Tensor) -> Tensor:
@@ -100,75 +107,17 @@ def compute_key_and_value(
 def _project(layer: nn.Module | None, x: Tensor | None) -> Tensor:
     assert isinstance(layer, nn.Conv2d)
     assert x is not None
-    return F.linear(x, layer.weight.flatten(1), layer.bias)
+    return F.linear(x, to_matrix(layer), layer.bias)
 
 
-def compute_factors(
-    layers: Layers, query: Tensor, key: Tensor, value: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return two matrices whose product is W_o O, or F_1 W_o O, without the bias.
-
-    Args:
-        layers: The layers of the block.
-        query: (B, N, K).
-        key: (B, S, K).
-        value: (B, S, V).
-
-    Returns:
-        (B, N, R) and (B, R, C), where R is S, V or K by the order of the products.
-    """
-    options, output = layers.options, layers.output
-    assert isinstance(output, nn.Conv2d)
-    n, s, channels = int(query.shape[1]), int(key.shape[1]), output.out_channels
-    order = choose_order(layers, n, s, int(key.shape[2]), int(value.shape[2]))
-    scale = key.shape[2] ** -0.5 if options.scale else 1.0
-    if options.normalization == "rescaling":
-        scale /= s
-    weight = output.weight.flatten(1)  # (C, V)
-    front = None  # F_1
-    if layers.fuse is not None:
-        fusing = layers.fuse[0]
-        assert isinstance(fusing, nn.Conv2d)
-        front = fusing.weight[:, :channels].flatten(1)
-    if order == "matrix":
-        folded = weight if front is None else front @ weight
-        # A smaller matrix is faster without fused attention.
-        large = n * s > LARGE and s > 4 * (key.shape[2] + value.shape[2])
-        fused = options.form == "fused" or large or query.is_cuda
-        if options.normalization == "softmax" and fused:
-            left = attend_fused(query, key, value, scale)
-        else:
-            left = similarity(query, key, scale, options.normalization) @ value.to(query.dtype)
-        right = folded.T.expand(query.shape[0], -1, -1)  # len() would fix the batch of an export
-        return left, right
-    if front is not None and s > value.shape[2]:
-        value = F.linear(value, front @ weight)
-    else:
-        value = F.linear(value, weight)  # (B, S, C)
-        value = value if front is None else F.linear(value, front)
-    if order == "product":
-        return query, (key * scale).transpose(1, 2) @ value
-    return similarity(query, key, scale, options.normalization), value
-
-
-def similarity(query: Tensor, key: Tensor, scale: float, normalization: str) -> Tensor:
-    """Return f(scale query^T key).
-
-    Args:
-        query: (B, N, K).
-        key: (B, S, K).
-        scale: A factor of the key. It includes the 1 / S of rescaling.
-        normalization: One of NORMALIZATIONS; only softmax is applied here.
-
-    Returns:
-        (B, N, S).
-    """
-    scores = query @ (key * scale).to(query.dtype).transpose(1, 2)
-    # With its dtype named, autocast does not widen this N x S matrix.
-    return scores.softmax(dim=2, dtype=scores.dtype) if normalization == "softmax" else scores
-
-
-def combine(layers: Layers, x: Tensor, left: Tensor, right: Tensor) -> Tensor:
+def combine(
+    layers: Layers,
+    x: Tensor,
+    left: Tensor,
+    right: Tensor,
+    front: Tensor | None,
+    back: Tensor | None,
+) -> Tensor:
     """Return W_o O + X, or the fusing layers' output for cat(W_o O, X).
 
     Args:
@@ -176,6 +125,8 @@ def combine(layers: Layers, x: Tensor, left: Tensor, right: Tensor) -> Tensor:
         x: (B, C, H, W).
         left: (B, N, R), see compute_factors.
         right: (B, R, C).
+        front: F_1, if there is one.
+        back: F_2, if there is one.
 
     Returns:
         (B, C, H, W).
@@ -183,12 +134,11 @@ def combine(layers: Layers, x: Tensor, left: Tensor, right: Tensor) -> Tensor:
     assert isinstance(layers.output, nn.Conv2d)
     bias, size = layers.output.bias, x.shape[2:]
     left, right = left.to(right.dtype), right.to(right.dtype)
-    if layers.fuse is None:
+    if layers.fuse is None or front is None or back is None:
         y = torch.baddbmm(x.flatten(2), right.transpose(1, 2), left.transpose(1, 2))
         return (y if bias is None else y + bias[:, None]).unflatten(2, size)
     conv, *following = layers.fuse
     assert isinstance(conv, nn.Conv2d)
-    front, back = conv.weight.flatten(1).chunk(2, dim=1)  # F_1, F_2
     if bias is None or conv.bias is None:
         bias = conv.bias if bias is None else front @ bias
     else:

@@ -6,7 +6,7 @@ same result only while nobody has hooked, parametrised, wrapped or replaced them
 
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from ann.options import BlockOptions
 from ann.sampling import Sampler
@@ -59,6 +59,15 @@ def is_projection(layer: nn.Module | None) -> bool:
         and (layer.kernel_size, layer.stride, layer.padding) == ((1, 1), (1, 1), (0, 0))
         and layer.groups == 1
     )
+
+
+def to_matrix(layer: nn.Conv2d) -> Tensor:
+    """View the weights of a 1x1 convolution as a matrix, (outputs, inputs).
+
+    Its gradient then has the layout of channels-last weights. DistributedDataParallel copies
+    gradients of another layout in each iteration.
+    """
+    return layer.weight.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def find_modified_layer(layers: Layers) -> str | None:

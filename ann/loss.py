@@ -93,14 +93,15 @@ def _sums(
 
 
 def _hard(logits: Tensor, labels: Tensor, valid: Tensor, ohem: Ohem) -> Tensor:
-    """Return whether each pixel counts, (B, H, W)."""
+    """Return whether each pixel counts, (B, H, W).
+
+    The number of valid pixels stays on the device, so that the host does not wait for it.
+    """
     target = labels.where(valid, 0)
     confidence = logits.softmax(dim=1).gather(1, target[:, None])[:, 0]  # (B, H, W)
-    threshold = torch.as_tensor(ohem.threshold, device=logits.device)
-    candidates = confidence[valid]
-    if len(candidates):
-        rank = min(ohem.min_kept, len(candidates))
-        threshold = torch.maximum(threshold, candidates.sort().values[rank - 1])
+    candidates = confidence.where(valid, torch.inf).flatten().sort().values  # valid ones first
+    rank = (valid.sum().clamp(max=ohem.min_kept) - 1).clamp(min=0)
+    threshold = candidates.gather(0, rank[None]).clamp(min=ohem.threshold)
     return confidence <= threshold
 
 

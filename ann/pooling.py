@@ -3,28 +3,34 @@
 Bin i of n covers the positions floor(i H / n) to ceil((i + 1) H / n) of H.
 """
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
-
-def bins(size: int, n: int) -> list[tuple[int, int]]:
-    """Return start and end of the n bins that adaptive pooling makes of `size` positions."""
-    return [(i * size // n, -(-(i + 1) * size // n)) for i in range(n)]
+from ann.constants import cached_on_device
 
 
-def _averaging_weights(size: int, pool_sizes: tuple[int, ...]) -> tuple[float, ...]:
-    """Return the averaging matrix as numbers, because a tensor would outlive a trace."""
-    return tuple(
-        (start <= position < end) / (end - start)
-        for n in pool_sizes
-        for start, end in bins(size, n)
-        for position in range(size)
-    )
+def bin_edges(size: int, n: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Return start and end of the n bins that adaptive pooling makes of `size` positions, (n,).
+
+    They are computed on the device, so that the host need not wait. For a compiled network `size`
+    may vary.
+    """
+    i = torch.arange(n, device=device)
+    return i * size // n, -(-(i + 1) * size // n)
 
 
-_cached_weights = lru_cache(_averaging_weights)
+def _make_matrix(
+    size: int, pool_sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    wide = torch.promote_types(dtype, torch.float32)
+    position, rows = torch.arange(size, device=device), []
+    for n in pool_sizes:
+        start, end = (edge[:, None] for edge in bin_edges(size, n, device))
+        rows.append(((start <= position) & (position < end)).to(wide) / (end - start))
+    return torch.cat(rows).to(dtype)
+
+
+_cached_matrix = cached_on_device(_make_matrix)
 
 
 def averaging_matrix(size: int, pool_sizes: tuple[int, ...], like: Tensor) -> Tensor:
@@ -38,10 +44,7 @@ def averaging_matrix(size: int, pool_sizes: tuple[int, ...], like: Tensor) -> Te
     Returns:
         (R, size), where R is the sum of the pool sizes.
     """
-    # TorchDynamo warns of a function that is cached.
-    weights_of = _averaging_weights if torch.compiler.is_compiling() else _cached_weights
-    weights = weights_of(size, pool_sizes)
-    return torch.tensor(weights, dtype=like.dtype, device=like.device).view(-1, size)
+    return _cached_matrix(like, size, pool_sizes, like.dtype, like.device)
 
 
 def average(x: Tensor, down: Tensor, across: Tensor) -> Tensor:

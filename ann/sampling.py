@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ann.constants import cached_on_device
 from ann.noise import uniform
-from ann.pooling import average, averaging_matrix, bins
+from ann.pooling import average, averaging_matrix, bin_edges
 
 SAMPLINGS = (
     "random",
@@ -110,7 +111,12 @@ class Sampler(nn.Module):
         return torch.cat([averages[:, b, b].flatten(1, 2) for b in blocks], 1).transpose(1, 2)
 
     def _max(self, x: Tensor) -> Tensor:
-        return torch.cat([F.adaptive_max_pool2d(x, n).flatten(2) for n in self.pool_sizes], dim=2)
+        # Picking the positions of the maxima has a repeatable gradient on CUDA. Pooling has none.
+        places = (
+            F.adaptive_max_pool2d(x.detach(), n, return_indices=True)[1].flatten(2)
+            for n in self.pool_sizes
+        )
+        return torch.cat([x.flatten(2).gather(2, p) for p in places], dim=2)
 
     def boxes(self, height: int, width: int) -> Tensor:
         """Return what each anchor is drawn from in evaluation.
@@ -121,32 +127,38 @@ class Sampler(nn.Module):
             (S, 4), top, bottom, left and right.
         """
         if self.sampling.endswith(("average", "max")):
-            top, tall, left, wide = self._bins(height, width).T
+            top, tall, left, wide = _list_bins(self.pool_sizes, height, width).T
             return torch.stack([top, top + tall, left, left + wide], dim=1)
         places = self._places(torch.zeros(1, dtype=torch.int64), height, width)[0]
         rows, columns = places // width, places % width
         return torch.stack([rows, rows + 1, columns, columns + 1], dim=1)
-
-    def _bins(self, height: int, width: int) -> Tensor:
-        """Return top, height, left and width of the bins of all pool sizes, (S, 4)."""
-        return torch.tensor(
-            [
-                (top, bottom - top, left, right - left)
-                for n in self.pool_sizes
-                for top, bottom in bins(height, n)
-                for left, right in bins(width, n)
-            ]
-        )
 
     def _places(self, sample_ids: Tensor, height: int, width: int) -> Tensor:
         """Return the positions that a random method picks, (B, S)."""
         if self.sampling == "random":
             noise = uniform(sample_ids, self.stream, height * width)
             return noise.topk(anchors(self.pool_sizes), dim=1).indices
-        boxes = self._bins(height, width).to(sample_ids.device)
+        boxes = _cached_bins(sample_ids, self.pool_sizes, height, width, sample_ids.device)
         top, tall, left, wide = boxes.T
         u, v = uniform(sample_ids, self.stream, 2 * len(boxes)).chunk(2, dim=1)  # (B, S) each
         return (top + (u * tall).long()) * width + left + (v * wide).long()
+
+
+def _list_bins(
+    pool_sizes: tuple[int, ...], height: int, width: int, device: torch.device | None = None
+) -> Tensor:
+    """Return top, height, left and width of the bins of all pool sizes, (S, 4)."""
+    bins = []
+    for n in pool_sizes:
+        top, bottom = bin_edges(height, n, device)
+        left, right = bin_edges(width, n, device)
+        rows = torch.stack([top, bottom - top], dim=1)[:, None].expand(n, n, 2)
+        columns = torch.stack([left, right - left], dim=1)[None].expand(n, n, 2)
+        bins.append(torch.cat([rows, columns], dim=2).flatten(0, 1))
+    return torch.cat(bins)
+
+
+_cached_bins = cached_on_device(_list_bins)
 
 
 def _gather(x: Tensor, places: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from ann import (
     BlockOptions,
     NonLocalBlock,
     Sampler,
+    factors,
     fast,
     orders,
 )
@@ -29,7 +30,7 @@ SAMPLERS: list[tuple[str, list[int]] | None] = [
 def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With "large" every N x S matrix counts as large."""
     if request.param == "large":
-        monkeypatch.setattr(fast, "LARGE", 0)
+        monkeypatch.setattr(factors, "LARGE", 0)
     return str(request.param)
 
 
@@ -216,7 +217,7 @@ def test_nothing_of_size_n_by_2c_or_n_by_n_is_made(monkeypatch: pytest.MonkeyPat
                     self.seen = max(self.seen, t.numel())
             return out
 
-    monkeypatch.setattr(fast, "LARGE", 1 << 10)
+    monkeypatch.setattr(factors, "LARGE", 1 << 10)
     x = torch.randn(1, 32, 24, 24)
     for sampler in (None, Sampler("pyramid_average", [1, 3])):
         for form, most in (("fast", x.numel()), ("plain", None)):
@@ -230,3 +231,24 @@ def test_nothing_of_size_n_by_2c_or_n_by_n_is_made(monkeypatch: pytest.MonkeyPat
                 assert mode.seen <= most
             else:
                 assert mode.seen >= 2 * x.numel()
+
+
+@pytest.mark.parametrize("low", [None, LOW])
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("mixed", [False, True], ids=["float32", "bfloat16"])
+def test_gradients_have_the_layout_of_their_weights(
+    low: int | None, output: Any, mixed: bool
+) -> None:
+    """DistributedDataParallel copies the others in each iteration."""
+    options = BlockOptions(output=output, embedding_norm=True)
+    sampler = Sampler("pyramid_average", [1, 3])
+    block = NonLocalBlock(
+        C, low_channels=low, key_channels=4, value_channels=4, sampler=sampler, options=options
+    ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    maps = [torch.randn(2, n, 5, 6) for n in (C, low) if n]
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        y = block(*(x.to(memory_format=torch.channels_last) for x in maps))
+    y.float().square().sum().backward()
+    for name, weight in block.named_parameters():
+        assert weight.grad is not None
+        assert weight.grad.stride() == weight.stride(), name

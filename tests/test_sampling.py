@@ -6,9 +6,14 @@ import torch.nn.functional as F
 
 from ann import SAMPLINGS, Sampler, anchors
 from ann.noise import Dropout2d, uniform
-from ann.pooling import bins
+from ann.pooling import bin_edges
 
 PAPER = (1, 3, 6, 8)
+
+
+def bins(size: int, n: int) -> list[tuple[int, int]]:
+    start, end = bin_edges(size, n)
+    return list(zip(start.tolist(), end.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
