@@ -162,6 +162,15 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
         raise RuntimeError("shapes differ")
 
 
+def test_a_kernel_that_is_not_repeatable_is_named() -> None:
+    words = "does not have a deterministic implementation, but you set torch.use_deterministic"
+    sentence = r"^ann-0: cumsum_cuda has no repeatable kernel on CUDA; set train\.deterministic to"
+    with pytest.raises(errors.RunError, match=sentence), failures.convert_unrepeatable("ann-0"):
+        raise RuntimeError(f"cumsum_cuda {words}")
+    with pytest.raises(RuntimeError, match="another"), failures.convert_unrepeatable("ann-0"):
+        raise RuntimeError("another")
+
+
 def test_a_damaged_state_is_told_and_the_run_starts_anew(
     training: Callable[..., Training], capsys: pytest.CaptureFixture[str]
 ) -> None:

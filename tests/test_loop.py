@@ -14,8 +14,9 @@ from torch import nn
 from pipeline.data.samples.loader import Batch
 from pipeline.engine import weights
 from pipeline.engine.errors import InputError, RunError, Stopped
+from pipeline.engine.precision import resolve_precision
 from pipeline.settings import records
-from pipeline.training import loop, run, stop
+from pipeline.training import loop, stop
 from pipeline.training.pace import Pace
 from pipeline.training.state import Training
 from tests.recorded import RECORD, START, changed
@@ -259,15 +260,16 @@ def test_precision_is_what_the_hardware_is_fast_at(
         monkeypatch.setattr(torch.cpu, name, lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: found)
     expected = "bfloat16" if found else "float32"
-    assert run.resolve_precision("auto", cpu) == expected
+    assert resolve_precision("auto", cpu) == expected
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: found)
-    assert run.resolve_precision("auto", cpu) == expected
+    assert resolve_precision("auto", cpu) == expected
     for capability, fast in (((7, 5), False), ((8, 0), True), ((9, 0), True)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
-        assert run.resolve_precision("auto", cuda) == ("bfloat16" if fast else "float32")
-    assert run.resolve_precision("auto", torch.device("mps")) == "float32"
-    assert run.resolve_precision("float32", cuda) == "float32"
+        assert resolve_precision("auto", cuda) == ("bfloat16" if fast else "float32")
+    assert resolve_precision("auto", torch.device("mps")) == "float32"
+    assert resolve_precision("float32", cuda) == "float32"
+    assert (resolve_precision("tf32", cuda), resolve_precision("tf32", cpu)) == ("tf32", "float32")
 
 
 def test_imagenet_weights_go_to_the_backbone(

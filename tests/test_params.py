@@ -127,7 +127,7 @@ def test_every_shipped_profile_is_valid(profile: str, tmp_path: Path) -> None:
         ("efficiency.modes", [{"device": "tpu"}], "efficiency.modes.0.device is 'tpu'; allowed is"),
         ("networks.profile", "paper", "networks.profile is 'paper'; allowed are embedded, camvid"),
         ("plan.utilisation", 1.5, "plan.utilisation is 1.5; allowed is less than or equal to 1"),
-        ("plan.tflops", {"bfloat16": 312}, "plan.tflops.float32 is missing"),
+        ("plan.tflops", {"bfloat16": 312, "tf32": 156}, "plan.tflops.float32 is missing"),
         ("scene.width", True, "scene.width is True; allowed is a valid integer"),
     ],
 )

@@ -1,14 +1,16 @@
 """The plan: what is counted, what is predicted from it, and what was measured instead."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.engine import networks
-from pipeline.measuring.counting import Needs, count_needs, training_needs
+from pipeline.measuring.counting import FusedAttention, Needs, count_needs, training_needs
 from pipeline.measuring.process import run_in_process
 from pipeline.settings import costs, params
 from pipeline.settings.paths import ReportPaths
@@ -68,23 +70,24 @@ def test_what_is_not_on_the_meta_device_is_computed_each_time() -> None:
 def whole(variant: str) -> tuple[Needs, list[Needs]]:
     """The needs of a network in one pass, and with its backbone counted apart, or remembered."""
     network, train = SETTINGS.resolve_network(variant), SETTINGS.active.train
-    options = network["options"] | {"form": "plain"}
+    options = network["options"] | {"form": "fused"}
     with torch.device("meta"):
         model = networks.build(network | {"options": options}, 19).train().bfloat16()
-        image = torch.zeros(1, 3, *train.augment.crop)
-        sample_ids = torch.zeros(1, dtype=torch.int64)
+        image = torch.zeros(2, 3, *train.augment.crop)
+        sample_ids = torch.zeros(2, dtype=torch.int64)
     remembered = {}
     parts = [training_needs(network, 19, train, remembered) for _ in range(2)]
     assert len(remembered) == 1
-    return count_needs(model, lambda: model(image, sample_ids)), parts
+    with FusedAttention():
+        return count_needs(model, lambda: model(image, sample_ids)), parts
 
 
 @pytest.mark.parametrize("variant", ["baseline", "ann"])
 def test_a_backbone_counted_apart_changes_nothing(variant: str) -> None:
     at_once, (first, again) = run_in_process(whole, variant, limit=60).require()
     assert first == again
-    assert (first.parameters, first.flops) == (at_once.parameters, at_once.flops)
-    loss = first.saved_bytes - at_once.saved_bytes
+    assert (first.parameters, first.flops) == (at_once.parameters, at_once.flops // 2)
+    loss = first.saved_bytes - at_once.saved_bytes // 2
     cells = 16 * 32  # of the feature map, where this profile's loss is
     assert 0 < loss < 2 * cells * (19 + 4) * 8
 
@@ -111,12 +114,14 @@ def test_the_predicted_memory_is_near_what_others_measured(
 
 
 def test_the_closed_form_by_hand() -> None:
-    rates = costs.Tflops(bfloat16=1.0, float32=0.5)
+    rates = costs.Tflops(bfloat16=1.0, tf32=0.75, float32=0.5)
     assumed = costs.Plan(device="a device", tflops=rates, utilisation=0.5)
     train = SETTINGS.active.train.model_copy(update={"batch_size": 4, "iterations": 100})
     seconds, memory = plan.predict(assumed, train, NEED)  # bfloat16, AdamW
     assert seconds == pytest.approx(3 * 4 * 100 * 1e9 / 0.5e12)
     assert memory == 4 * 10**6 + 1000 * 4 * 4
+    with_loss = plan.predict(assumed, train, NEED._replace(loss_bytes=500))[1]
+    assert with_loss == memory + 4 * 500
     slow = train.model_copy(update={"precision": "float32"})
     assert plan.predict(assumed, slow, NEED)[0] == pytest.approx(2 * seconds)
     sgd = train.model_copy(update={"optimizer": SETTINGS.profiles["cityscapes"].train.optimizer})
@@ -192,3 +197,21 @@ def test_every_variant_can_be_counted_on_the_smallest_profile() -> None:
             settings.resolve_network(variant, "embedded"), 19, own.train, backbones
         )
         assert min(found[:3]) > 0, variant
+
+
+def attention_needs(fused: bool) -> Needs:
+    """The needs of attention of 40 queries to 60 keys, as on CUDA or as the meta device has it."""
+    with torch.device("meta"):
+        q, k, v = (torch.zeros(1, 1, n, 8, requires_grad=True) for n in (40, 60, 60))
+    mode = FusedAttention() if fused else nullcontext()
+    with mode:
+        return count_needs(
+            nn.Identity(), lambda: F.scaled_dot_product_attention(q, k, v), [q, k, v]
+        )
+
+
+def test_fused_attention_is_counted_without_its_matrix() -> None:
+    plain, fused = (run_in_process(attention_needs, x, limit=60).require() for x in (False, True))
+    assert fused.saved_bytes == 4 * 40 * 8  # the output
+    assert plain.saved_bytes >= 4 * 40 * 60
+    assert fused.flops == plain.flops == 2 * 40 * 60 * (8 + 8)

@@ -173,7 +173,7 @@ def blocks_over_processes(rank: int, port: str, folder: str) -> None:
     found = {}
     for form in FORMS:
         block, x = made_block(form)
-        output = synchronise(block, "cpu")(x.split([1, 3])[rank])  # not equal: sums, not means
+        output = synchronise(block)(x.split([1, 3])[rank])  # not equal: sums, not means
         output.square().sum().backward()
         for parameter in block.parameters():
             dist.all_reduce(parameter.grad)

@@ -21,6 +21,7 @@ CALLS = {  # what runs what it reads, or unpacks it wherever that says
 }
 METHODS = {"extractall", "extract"}  # of archives
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "tarfile"}
+SAFE = {"joblib.cpu_count"}
 NEEDED = {  # calls that are safe with this argument only
     "torch.load": ("weights_only", True),
     "np.load": ("allow_pickle", False),
@@ -35,8 +36,8 @@ def unsafe(source: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        if any(name.split(".")[0] in MODULES for name in names):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        if any(name.split(".")[0] in MODULES and name not in SAFE for name in names):
             yield f"line {node.lineno}: imports {names}"
         if not isinstance(node, ast.Call):
             continue

@@ -1,6 +1,7 @@
 """What scoring does around the protocols: which networks it takes, batches, sizes and means."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from ann import Ohem
 from ann.noise import Dropout2d, uniform
 from pipeline.engine import checkpoint, networks
 from pipeline.engine.errors import InputError
-from pipeline.scoring import predict
 from pipeline.scoring.categories import categories
+from pipeline.scoring.groups import group_by_size, share_groups
+from pipeline.scoring.predict import load_network, resize_for_whole, stack_images
 from pipeline.scoring.protocols import exceeds, resize, scaled_size
 from pipeline.scoring.results import merge, protocol_scores
 from pipeline.scoring.sizes import list_input_sizes
@@ -24,7 +26,7 @@ SETTINGS = params.load(ROOT / "params.yaml")
 
 
 def settings(**given: Any) -> Evaluate:
-    known = {"batch_size": 2, "threads": 1, "protocols": ["whole"]}
+    known = {"batch_size": 2, "precision": "float32", "threads": 1, "protocols": ["whole"]}
     return Evaluate.model_validate(known | given)
 
 
@@ -73,7 +75,7 @@ def test_sizes_and_scales() -> None:
     checks = (torch.arange(64).view(1, 1, 8, 8) % 2 * 200).to(torch.uint8).expand(1, 3, 8, 8)
     assert ((resize(checks, 0.375) - 100.0).abs() < 20).all()  # no pixel alone: antialiased
     given = settings(sides=(8, 1000))
-    assert predict.resize_for_whole(images, given).shape == (1, 3, 8, 8)
+    assert resize_for_whole(images, given).shape == (1, 3, 8, 8)
 
 
 class Sizes:
@@ -83,14 +85,26 @@ class Sizes:
 
 def test_batches_are_of_one_size_and_in_order() -> None:
     a, b = (4, 6), (6, 4)
-    groups = predict.group_by_size(Sizes(a, a, a, b, a, b, b, b), 2)  # type: ignore[arg-type]
+    groups = group_by_size(Sizes(a, a, a, b, a, b, b, b), 2)  # type: ignore[arg-type]
     assert groups == [[0, 1], [2], [3], [4], [5, 6], [7]]
-    assert predict.group_by_size(Sizes(), 2) == []  # type: ignore[arg-type]
+    assert group_by_size(Sizes(), 2) == []  # type: ignore[arg-type]
+
+
+def test_processes_share_the_groups_and_the_first_has_those_to_keep() -> None:
+    groups = [[0, 1], [2], [3], [4], [5, 6], [7]]
+    shares = [
+        share_groups(
+            groups, [0, 4], SimpleNamespace(global_rank=r, world_size=2, is_global_zero=not r)
+        )  # type: ignore[arg-type]
+        for r in range(2)
+    ]
+    assert sorted(shares[0] + shares[1]) == groups
+    assert shares == [[[0, 1], [2], [4], [5, 6]], [[3], [7]]]
 
 
 def test_images_become_a_batch_channels_first() -> None:
     pixels = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
-    found = predict.stack_images([pixels[0], pixels[1]])
+    found = stack_images([pixels[0], pixels[1]])
     assert found.shape == (2, 3, 4, 5)
     assert found[1, 2, 3, 4] == pixels[1, 3, 4, 2]
 
@@ -106,13 +120,13 @@ def network_file(folder: Path, **changes: Any) -> Path:
 
 def test_a_network_is_loaded_ready_to_predict(tmp_path: Path) -> None:
     file = network_file(tmp_path)
-    made = predict.load_network(file, "x", ["a", "b"], [(128, 256)], settings())
+    made = load_network(file, "x", ["a", "b"], [(128, 256)], settings())
     assert not made.training
     assert made.reduce[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert torch.get_num_threads() == 1
     for classes in (["b", "a"], ["a", "b", "c"]):
         with pytest.raises(InputError, match=r"trained for 2 classes; allowed are the \d of x"):
-            predict.load_network(file, "x", classes, [(128, 256)], settings())
+            load_network(file, "x", classes, [(128, 256)], settings())
 
 
 def test_category_iou_is_of_the_merged_matrix() -> None:

@@ -37,6 +37,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     settings = small(yaml_file.read_yaml(ROOT / "params.yaml"))
     settings["profiles"]["embedded"]["evaluate"] = {
+        "precision": "float32",
         "batch_size": 2,
         "threads": 1,
         "protocols": ["sliding", "whole"],

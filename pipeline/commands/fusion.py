@@ -46,7 +46,7 @@ class Scorer:
         """Return the mIoU in percent."""
         settings, manifest = self.settings, self.manifest
         is_cached = settings.active.features.cache
-        confusions = evaluate_split(
+        confusions, _ = evaluate_split(
             network,
             paths,
             split,

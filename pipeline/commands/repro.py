@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from pipeline.engine import forks, gpus
+from pipeline.engine.cores import count_cores
 from pipeline.engine.dvc import Stages
 from pipeline.engine.errors import InputError
 from pipeline.engine.files import read_json
@@ -68,7 +69,7 @@ def name_holder() -> None:
 
 def default_jobs(settings: Params) -> int:
     """Return one run for each GPU, or as many as the cores hold at the profile's threads."""
-    return usable_gpus() or max(1, (os.cpu_count() or 1) // settings.active.train.threads)
+    return usable_gpus() or max(1, count_cores() // settings.active.train.threads)
 
 
 def usable_gpus() -> int:

@@ -25,7 +25,8 @@ from pipeline.data.prepared.store import Store
 from pipeline.engine.errors import InputError
 from pipeline.engine.files import whole_file
 from pipeline.engine.progress import Reporter
-from pipeline.scoring.predict import group_by_size, load_network, predict, stack_images
+from pipeline.scoring.groups import group_by_size
+from pipeline.scoring.predict import load_network, predict, stack_images
 from pipeline.settings import params, schema
 from pipeline.settings.paths import RunPaths, locate_prepared
 from pipeline.settings.runs import list_runs

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.engine.errors import RunError
 
+_NOT_REPEATABLE = "does not have a deterministic implementation"
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 
@@ -43,3 +44,22 @@ def convert_memory_errors(describe: Callable[[], tuple[str, int | None]]) -> Ite
             raise
         message, iteration = describe()
         raise RunError(message, iteration) from None
+
+
+@contextmanager
+def convert_unrepeatable(name: str) -> Iterator[None]:
+    """Raise a RunError if the block needs a kernel that is not repeatable, where all must be.
+
+    Args:
+        name: The run's name.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        operation, found, _ = str(error).partition(_NOT_REPEATABLE)
+        if not found:
+            raise
+        raise RunError(
+            f"{name}: {operation.strip()} has no repeatable kernel on CUDA; set "
+            f"train.deterministic to false, or replace it in the network"
+        ) from None

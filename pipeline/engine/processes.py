@@ -1,8 +1,10 @@
 """Join the processes of one run: a single one, or those that torchrun or SLURM started."""
 
+import inspect
 import os
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import psutil
 import torch
@@ -13,6 +15,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.engine.errors import InputError, shorten
 from pipeline.engine.gpus import choose_device
@@ -39,7 +42,7 @@ def launch(precision: str = "float32") -> Fabric:
     Gloo connects them on CPUs, NCCL on GPUs.
 
     Args:
-        precision: bfloat16 or float32.
+        precision: A resolved precision (see pipeline.engine.precision).
 
     Raises:
         InputError: The variables of torchrun or SLURM are wrong, or the processes do not meet.
@@ -61,6 +64,18 @@ def launch(precision: str = "float32") -> Fabric:
     return fabric
 
 
+def sum_over_processes(fabric: Fabric, x: torch.Tensor) -> torch.Tensor:
+    """Return the sum of x over the processes.
+
+    Fabric's own all_reduce has a barrier first, at which the host waits.
+    """
+    if fabric.world_size == 1:
+        return x
+    total = x.clone()
+    dist.all_reduce(total)
+    return total
+
+
 def _make_strategy(place: Place) -> DDPStrategy:
     """Give this process one of the GPUs that it sees, whether it sees all or only its own.
 
@@ -69,7 +84,12 @@ def _make_strategy(place: Place) -> DDPStrategy:
     own = choose_device()
     if own.type == "cuda":
         own = torch.device("cuda", place.local_rank % torch.cuda.device_count())
-    return DDPStrategy(parallel_devices=[own] * place.world_size)
+    # The buffers are the same everywhere, because batch norm is over all processes.
+    option = "forward_sync_buffers"  # its name since PyTorch 2.15
+    if option not in inspect.signature(DistributedDataParallel.__init__).parameters:
+        option = "broadcast_buffers"
+    no_broadcast: dict[str, Any] = {option: False}
+    return DDPStrategy(parallel_devices=[own] * place.world_size, **no_broadcast)
 
 
 def _announce(place: Place) -> None:

@@ -9,6 +9,7 @@ import torch
 import torch._dynamo  # noqa: F401 - backward imports it: do it here once, not in each process
 
 from pipeline.engine import memory
+from pipeline.engine.precision import set_up_cuda
 from pipeline.engine.provenance import read_cpu_name
 from pipeline.measuring.process import NotFittingError
 from pipeline.settings.records import Measurement
@@ -16,11 +17,20 @@ from pipeline.settings.records import Measurement
 Call = Callable[[], object]
 
 
-def set_up_torch(threads: int) -> None:
-    """Fix the number of threads, and switch TensorFloat32 off, so that float32 is float32."""
+def set_up_torch(
+    threads: int, device: str, precision: str = "float32", deterministic: bool = False
+) -> None:
+    """Set the number of threads, and on CUDA what trainings set there too.
+
+    Args:
+        threads: Of computations on the CPU.
+        device: cpu or cuda.
+        precision: A resolved precision (see pipeline.engine.precision).
+        deterministic: Whether only repeatable kernels are allowed.
+    """
     torch.set_num_threads(threads)
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    if device == "cuda":
+        set_up_cuda(precision, deterministic)
 
 
 def device_names() -> dict[str, str]:

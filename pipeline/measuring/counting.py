@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -36,6 +37,27 @@ class SkipInitialValues(TorchFunctionMode):
         if func in self._FILL or getattr(func, "__module__", None) == nn.init.__name__:
             return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)
+
+
+class _Attention(torch.autograd.Function):
+    """Fused attention as autograd sees it: it saves its inputs and its output, and no N x S."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        output: Tensor = (query @ key.transpose(-1, -2)).softmax(dim=-1) @ value
+        ctx.save_for_backward(query, key, value, output)
+        return output
+
+
+class FusedAttention(TorchFunctionMode):
+    """Count scaled_dot_product_attention as on CUDA; the meta device has only its plain form."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.scaled_dot_product_attention:
+            return _Attention.apply(*args)
+        return func(*args, **(kwargs or {}))
 
 
 class _Operations(TorchDispatchMode):
@@ -105,6 +127,8 @@ class Needs(NamedTuple):
         parameters: The number of the network's parameters.
         flops: Operations, two for a multiply-add, of what has a backward pass too.
         saved_bytes: What autograd saves for the backward pass.
+        loss_bytes: What the first steps of the backward pass hold besides: the gradients of the
+            logits and of their logarithmic softmax, where these are largest.
         frozen_parameters: Those of `parameters` that are not trained.
         frozen_flops: Operations of what has no backward pass.
     """
@@ -112,6 +136,7 @@ class Needs(NamedTuple):
     parameters: int
     flops: int
     saved_bytes: int
+    loss_bytes: int = 0
     frozen_parameters: int = 0
     frozen_flops: int = 0
 
@@ -191,8 +216,8 @@ def training_needs(
     """Return what the forward pass of one image and its loss need in training.
 
     This counts two images and takes half, because batch norm refuses a single image where the map
-    has one position. The blocks are in the plain form, and the loss is without mining of hard
-    pixels, which saves nothing.
+    has one position. The blocks are as on CUDA, where attention is always fused unless their form
+    is plain. The loss is without mining of hard pixels, which saves nothing.
 
     Args:
         network: The `network` settings, as `Params.network` returns them.
@@ -202,7 +227,7 @@ def training_needs(
             of the work.
         cached: Whether the backbone's maps are computed before.
     """
-    dtype = torch.float32 if train.precision == "float32" else torch.bfloat16
+    dtype = torch.float32 if train.precision in ("float32", "tf32") else torch.bfloat16
     with torch.device("meta"):
         image = torch.zeros(2, 3, *train.augment.crop, dtype=dtype)
         labels = torch.zeros(2, *train.augment.crop, dtype=torch.int64)
@@ -221,7 +246,9 @@ def training_needs(
         "levels": None,
         "pixels": "imagenet",
     }
-    options = network["options"] | {"form": "plain"}
+    options = dict(network["options"])
+    if options["form"] == "fast" and not options["output_norm"]:
+        options["form"] = "fused"
     with torch.device("meta"), SkipInitialValues():
         model = networks.build(network | stand_in | {"options": options}, classes)
     model.backbone = _FixedMaps(maps)  # type: ignore[assignment]
@@ -233,13 +260,17 @@ def training_needs(
         align = model.align_corners
         training_loss(loss, logits, aux, labels, class_weights=None, align_corners=align)
 
-    head = count_needs(model, call, maps)
+    with FusedAttention():
+        head = count_needs(model, call, maps)
+    height, width = train.augment.crop if loss.at_labels else maps[1].shape[2:]
+    loss_bytes = 2 * 4 * classes * height * width
     parameters = backbone_needs.parameters + head.parameters
     if network["freeze"]:
         return Needs(
             parameters=parameters,
             flops=head.flops // 2,
             saved_bytes=head.saved_bytes // 2,
+            loss_bytes=loss_bytes,
             frozen_parameters=backbone_needs.parameters,
             frozen_flops=0 if cached else backbone_needs.flops // 2,
         )
@@ -247,4 +278,5 @@ def training_needs(
         parameters=parameters,
         flops=(backbone_needs.flops + head.flops) // 2,
         saved_bytes=(backbone_needs.saved_bytes + head.saved_bytes) // 2,
+        loss_bytes=loss_bytes,
     )

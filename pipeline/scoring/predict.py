@@ -11,10 +11,10 @@ from torch import Tensor
 from ann import SegmentationNetwork
 from pipeline.data.formats.base import Pixels
 from pipeline.data.formats.files import ImageFile
-from pipeline.data.prepared.store import Store
 from pipeline.engine import networks
 from pipeline.engine.errors import InputError
 from pipeline.engine.gpus import choose_device
+from pipeline.engine.precision import autocast, resolve_precision, set_up_cuda
 from pipeline.scoring import protocols
 from pipeline.scoring.sizes import evaluation_trials, first_scale
 from pipeline.settings import trials
@@ -44,7 +44,11 @@ def load_network(
         )
     trials.check_network(str(file), about["network"], evaluation_trials(sizes, options))
     torch.set_num_threads(options.threads)
-    return network.to(choose_device(), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    device = choose_device()
+    if device.type == "cuda":
+        precision = resolve_precision(options.precision, device)
+        set_up_cuda(precision, sizes_are_fixed=len(set(sizes)) == 1)
+    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 @torch.inference_mode()
@@ -57,7 +61,8 @@ def predict(
 ) -> Pixels:
     """Return the class ids (B, H, W) of images (B, 3, H, W), both uint8.
 
-    Only `whole` takes all images at once; the other protocols take one at a time.
+    Only `whole` takes all images at once. The other protocols take one at a time, and of its
+    windows as many at once as `options.batch_size` says.
 
     Args:
         network: The network, in evaluation mode.
@@ -66,24 +71,46 @@ def predict(
         options: An `Evaluate`, whose schema ensures the keys that the protocol needs.
         maps: The backbone's maps of the images, where they are computed before; `whole` reads them.
     """
+    device = network.mean.device
+    with autocast(resolve_precision(options.precision, device), device):
+        if protocol == "whole":
+            return _choose_classes(_score_whole(network, images, options, maps))
+        score = {"sliding": _score_windows, "multi_scale": _score_scales}[protocol]
+        return np.concatenate(
+            [_choose_classes(score(network, image, options)) for image in images.split(1)]
+        )
+
+
+def _score_whole(
+    network: SegmentationNetwork,
+    images: Tensor,
+    options: Any,
+    maps: tuple[Tensor, Tensor] | None,
+) -> Tensor:
     size = images.shape[2], images.shape[3]
-    scale = first_scale(size, options)
-    if protocol == "whole" and maps is not None:
-        return _choose_classes(protocols.whole_by_maps(network, maps, size))
-    if protocol == "whole":
-        return _choose_classes(protocols.whole(network, protocols.resize(images, scale), size))
-    ids = []
-    for image in images.split(1):
-        if protocol == "sliding":
-            image = protocols.resize(image, scale)
-            score = protocols.sliding(network, image, options.window, options.stride, size)
-        else:
-            scales = [scale * x for x in options.scales]
-            score = protocols.multi_scale(
-                network, image, scales, options.flip, options.window, options.stride
-            )
-        ids.append(_choose_classes(score))
-    return np.concatenate(ids)
+    if maps is not None:
+        return protocols.whole_by_maps(network, maps, size)
+    return protocols.whole(network, resize_for_whole(images, options), size)
+
+
+def _score_windows(network: SegmentationNetwork, image: Tensor, options: Any) -> Tensor:
+    size = image.shape[2], image.shape[3]
+    image = protocols.resize(image, first_scale(size, options))
+    window, stride = options.window, options.stride
+    return protocols.sliding(network, image, window, stride, size, options.batch_size)
+
+
+def _score_scales(network: SegmentationNetwork, image: Tensor, options: Any) -> Tensor:
+    first = first_scale((image.shape[2], image.shape[3]), options)
+    return protocols.multi_scale(
+        network,
+        image,
+        [first * scale for scale in options.scales],
+        options.flip,
+        options.window,
+        options.stride,
+        options.batch_size,
+    )
 
 
 def resize_for_whole(images: Tensor, options: Any) -> Tensor:
@@ -100,14 +127,3 @@ def _choose_classes(scores: Tensor) -> Pixels:
 def stack_images(images: Sequence[Pixels | ImageFile]) -> Tensor:
     """Return images (H, W, 3) of one size as one tensor (B, 3, H, W) uint8, channels last."""
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-
-
-def group_by_size(store: Store, batch_size: int) -> list[list[int]]:
-    """Return batches of samples in their order; a new one starts when the size changes."""
-    groups: list[list[int]] = []
-    for i, size in enumerate(store.sizes):
-        if groups and len(groups[-1]) < batch_size and store.sizes[groups[-1][-1]] == size:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups

@@ -10,8 +10,9 @@ not as logits, because these are bounded, so that no window or scale counts more
 
 Memory does not grow with the number of windows or scales. Let P = B * classes * 4 bytes. `sliding`
 takes P * H * W for sums, of the image padded at least to the window, and at most 2 * P * h * w for
-one window. `multi_scale` takes P * H * W for sums and at most 2 * P * H * W for one scale. If it
-uses `sliding`, it also takes what that takes at the scale's size.
+each window that the network takes at once. `multi_scale` takes P * H * W for sums and at most
+2 * P * H * W for one scale. If it uses `sliding`, it also takes what that takes at the scale's
+size.
 """
 
 from collections.abc import Sequence
@@ -26,13 +27,13 @@ from pipeline.scoring.sizes import Size, exceeds, scaled_size
 
 def whole(network: SegmentationNetwork, images: Tensor, size: Size | None = None) -> Tensor:
     """Return logits of the images as they are, resized to `size`, by default the images' own."""
-    logits, _ = network(images.to(network.mean.device))
+    logits, _ = network(send(images, network.mean.device))
     return _resize_maps(network, logits.float(), size or _size(images))
 
 
 def whole_by_maps(network: SegmentationNetwork, maps: tuple[Tensor, Tensor], size: Size) -> Tensor:
     """Return what `whole` does, from the backbone's maps of the images."""
-    stage4, stage5 = (values.to(network.mean.device) for values in maps)
+    stage4, stage5 = (send(values, network.mean.device) for values in maps)
     logits, _ = network((stage4, stage5))
     return _resize_maps(network, logits.float(), size)
 
@@ -43,6 +44,7 @@ def sliding(
     window: Size,
     stride: Size,
     size: Size | None = None,
+    at_once: int = 1,
 ) -> Tensor:
     """Return the mean probabilities of windows `stride` apart, resized to `size`.
 
@@ -55,14 +57,22 @@ def sliding(
         window: Height and width of a window.
         stride: The distance between windows, down and across.
         size: Height and width of the result, by default the images' own.
+        at_once: How many windows the network takes at once.
     """
-    padded = _pad(network, images, window)
+    padded = _pad(network, send(images, network.mean.device), window)
     total = _make_sums(network, padded)
     count = total.new_zeros(total.shape[2:])
-    for top in window_starts(padded.shape[2], window[0], stride[0]):
-        for left in window_starts(padded.shape[3], window[1], stride[1]):
-            rows, columns = slice(top, top + window[0]), slice(left, left + window[1])
-            total[:, :, rows, columns] += whole(network, padded[:, :, rows, columns]).softmax(dim=1)
+    places = [
+        (slice(top, top + window[0]), slice(left, left + window[1]))
+        for top in window_starts(padded.shape[2], window[0], stride[0])
+        for left in window_starts(padded.shape[3], window[1], stride[1])
+    ]
+    for first in range(0, len(places), at_once):
+        some = places[first : first + at_once]
+        windows = torch.cat([padded[:, :, rows, columns] for rows, columns in some])
+        scores = whole(network, windows).softmax(dim=1).split(len(images))
+        for (rows, columns), score in zip(some, scores, strict=True):
+            total[:, :, rows, columns] += score
             count[rows, columns] += 1
     height, width = _size(images)
     return _resize_maps(network, total.div_(count)[:, :, :height, :width], size or (height, width))
@@ -75,19 +85,26 @@ def multi_scale(
     flip: bool,
     window: Size | None = None,
     stride: Size | None = None,
+    at_once: int = 1,
 ) -> Tensor:
     """Return the mean probabilities of the images in each scale, at the images' own size.
 
-    With `flip` each scale counts twice, as it is and mirrored. With a window, a scaled image that
-    is higher or wider goes through `sliding`.
+    Args:
+        network: The network, in evaluation mode.
+        images: The images (B, 3, H, W).
+        scales: The factors of height and width.
+        flip: Whether each scale counts twice, as it is and mirrored.
+        window: A scaled image that is higher or wider goes through `sliding`, if there is a window.
+        stride: The distance between windows.
+        at_once: How many windows the network takes at once.
     """
     size, total = _size(images), _make_sums(network, images)
     for scale in scales:
-        resized = resize(images, scale)
+        resized = send(resize(images, scale), network.mean.device)
         for axes in ([], [3])[: 1 + flip]:  # as it is, mirrored
             view = resized.flip(axes)
             if window and stride and exceeds(_size(view), window):
-                total += sliding(network, view, window, stride, size).flip(axes)
+                total += sliding(network, view, window, stride, size, at_once).flip(axes)
             else:
                 total += whole(network, view, size).softmax(dim=1).flip(axes)
     return total.div_(len(scales) * (1 + flip))
@@ -109,6 +126,13 @@ def resize(images: Tensor, scale: float) -> Tensor:
     if size == _size(images):
         return images
     return F.interpolate(images.cpu(), size, mode="bilinear", antialias=True)
+
+
+def send(x: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device, without waiting for what the device has to do before."""
+    if device.type == "cuda" and not x.is_cuda:
+        x = x.pin_memory()
+    return x.to(device, non_blocking=True)
 
 
 def _resize_maps(network: SegmentationNetwork, maps: Tensor, size: Size) -> Tensor:

@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = (".css", ".j2", ".js")
 # For every stage.
 IRRELEVANT = {
+    "pipeline.data.samples.workers": "chooses how many processes load samples",
+    "pipeline.engine.cores": "counts cores, for a number of processes or threads",
     "pipeline.engine.errors": "words an error",
     "pipeline.engine.failures": "keeps why a run failed, which is no output of DVC's",
     "pipeline.engine.files": "writes a file whole, and takes the digest of one",

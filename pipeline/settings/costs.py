@@ -57,6 +57,7 @@ class Tflops(Strict):
     """The peak of a device in 10^12 operations a second, two for a multiply-add."""
 
     bfloat16: Positive
+    tf32: Positive
     float32: Positive
 
 

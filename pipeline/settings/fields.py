@@ -33,6 +33,7 @@ Levels = Annotated[list[str], Field(min_length=2, max_length=2)]  # modules: Sta
 Fusion = Literal["none", "common", "fnb", "afnb"]
 Stem = Literal["plain", "deep", "deep64"]
 Pixels = Literal["imagenet", "caffe", "timm"]
+Precision = Literal["auto", "float32", "tf32", "bfloat16"]
 Layout = Literal["authors", "mmseg"]
 Protocol = Literal["whole", "sliding", "multi_scale"]
 TableName = Literal["ablation", "sampling", "beyond", "remedies"]

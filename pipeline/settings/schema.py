@@ -25,6 +25,7 @@ from pipeline.settings.fields import (
     OwnSettings,
     Pixels,
     Positive,
+    Precision,
     Protocol,
     Range,
     Sampling,
@@ -158,15 +159,20 @@ class Augment(Strict):
 
 
 class Train(Strict):
-    """How networks are trained."""
+    """How networks are trained.
+
+    Attributes:
+        compile: Whether torch.compile turns the network into kernels of its own.
+    """
 
     iterations: Count
     batch_size: Annotated[int, Field(ge=2)]
     micro_batch: Count | None
     warmup: Annotated[int, Field(ge=0)]
     power: Positive
-    precision: Literal["auto", "float32", "bfloat16"]
+    precision: Precision
     deterministic: bool
+    compile: bool
     threads: Count
     optimizer: Optimizer
     loss: Loss
@@ -187,6 +193,7 @@ class Evaluate(Strict):
     """
 
     batch_size: Count
+    precision: Precision
     threads: Count
     protocols: Annotated[list[Protocol], Field(min_length=1)]
     sides: Annotated[tuple[Count, Count], Field(strict=False)] | None = None

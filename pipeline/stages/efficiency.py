@@ -129,7 +129,7 @@ def make_call(job: Job, size: tuple[int, int]) -> clock.Call:
 def measure_block(job: Job) -> Measurement:
     """Measure time and memory of a block, in its own process."""
     settings, device = job.settings, job.mode.device
-    clock.set_up_torch(settings.threads)
+    clock.set_up_torch(settings.threads, device)
     clock.require_memory(job.estimated_bytes, device)
     make_call(job, _choose_warm_up(job))()
     call = make_call(job, job.size)
@@ -139,7 +139,7 @@ def measure_block(job: Job) -> Measurement:
 def measure_operations(job: Job) -> OperationTimes:
     """Measure the seconds of each operation of a forward pass, and return the median call's."""
     settings, device = job.settings, job.mode.device
-    clock.set_up_torch(settings.threads)
+    clock.set_up_torch(settings.threads, device)
     clock.require_memory(job.estimated_bytes, device)
     block, maps = make_inputs(job, _choose_warm_up(job))
     block(*maps)

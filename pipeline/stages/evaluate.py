@@ -29,6 +29,6 @@ def main(variant: str, seed: int) -> None:
         result = score(paths, data, protocols, fabric, cached)
         if fabric.is_global_zero:
             examples.write_examples(
-                paths.predictions, result.network, result.store, result.dataset, protocols
+                paths.predictions, result.store, result.dataset, result.predictions
             )
             records.write(paths.scores, result.scores)

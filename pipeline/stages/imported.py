@@ -31,9 +31,7 @@ def main(name: str) -> None:
     result = score(paths, data, protocols, fabric)
     if not fabric.is_global_zero:
         return
-    examples.write_examples(
-        paths.predictions, result.network, result.store, result.dataset, protocols
-    )
+    examples.write_examples(paths.predictions, result.store, result.dataset, result.predictions)
     records.write(paths.scores, result.scores)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     record = records.CheckpointRecord(

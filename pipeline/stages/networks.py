@@ -8,7 +8,7 @@ memory of a forward pass and of a training step, unless they exceed the time lim
 predicted seconds are those of a step times its iterations. It writes reports/networks.json.
 """
 
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
@@ -20,6 +20,7 @@ from torch import Tensor
 from ann import SegmentationNetwork
 from pipeline.data import formats as datasets
 from pipeline.engine import networks, provenance
+from pipeline.engine.precision import autocast, resolve_precision
 from pipeline.engine.progress import Reporter
 from pipeline.measuring import clock
 from pipeline.measuring.counting import count_needs
@@ -28,7 +29,6 @@ from pipeline.settings import fields, params, records, schema
 from pipeline.settings.paths import ReportPaths
 from pipeline.settings.records import Measurement, NetworkCost, NetworkCosts
 from pipeline.training.recipe import make_optimizer, training_loss
-from pipeline.training.run import resolve_precision
 
 Call = Literal["forward", "step"]
 CALLS: tuple[Call, ...] = get_args(Call)
@@ -153,17 +153,14 @@ def make_call(job: Job, size: tuple[int, int]) -> clock.Call:
     images = images.to(memory_format=torch.channels_last)
     labels = torch.randint(0, job.classes, (batch, *size), device=device)
     sample_ids = torch.arange(batch, device=device)
-    is_mixed = resolve_precision(settings.precision, device) == "bfloat16"
-
-    def autocast() -> AbstractContextManager[None]:
-        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_mixed)
+    precision = resolve_precision(settings.precision, device)
 
     if job.call == "forward":
         network.eval()
 
         @torch.inference_mode()
         def forward() -> None:
-            with autocast():
+            with autocast(precision, device):
                 network(images, sample_ids)
 
         return forward
@@ -175,7 +172,7 @@ def make_call(job: Job, size: tuple[int, int]) -> clock.Call:
         inputs = stage4.half(), stage5.half()
 
     def step() -> None:
-        with autocast():
+        with autocast(precision, device):
             logits, aux = network(inputs, sample_ids)
         assert aux is not None  # in training
         loss = training_loss(
@@ -195,7 +192,8 @@ def make_call(job: Job, size: tuple[int, int]) -> clock.Call:
 
 def measure_network(job: Job) -> Measurement:
     """Measure time and memory of a network, in its own process."""
-    clock.set_up_torch(job.train.threads)
+    precision = resolve_precision(job.train.precision, torch.device(job.device))
+    clock.set_up_torch(job.train.threads, job.device, precision, job.train.deterministic)
     make_call(job, job.warm_up)()
     call = make_call(job, job.size)
     return clock.measure(call, job.device, repeats=job.repeats, seconds=job.seconds)

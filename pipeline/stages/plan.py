@@ -96,7 +96,7 @@ def find_measured_step(
 
 def predict(plan: costs.Plan, train: schema.Train, need: Needs) -> tuple[float, float]:
     """Predict seconds and peak bytes of a training in closed form."""
-    precision = "float32" if train.precision == "float32" else "bfloat16"
+    precision = "bfloat16" if train.precision == "auto" else train.precision
     rate = getattr(plan.tflops, precision) * 1e12 * plan.utilisation
     flops = PASSES * need.flops + need.frozen_flops
     seconds = flops * train.batch_size * train.iterations / rate
@@ -105,7 +105,7 @@ def predict(plan: costs.Plan, train: schema.Train, need: Needs) -> tuple[float, 
     trained = need.parameters - need.frozen_parameters
     # Weights, and of those that are trained gradients and the optimizer's values.
     state = FLOAT * (need.parameters + trained * (1 + values))
-    return seconds, state + train.largest_part * need.saved_bytes
+    return seconds, state + train.largest_part * (need.saved_bytes + need.loss_bytes)
 
 
 def tabulate_trainings(
@@ -216,10 +216,11 @@ def build_page(settings: schema.Params, counts: dict[str, dict[str, Needs]]) -> 
         f"measured. The time is {PASSES} times the operations of a forward pass, times batch "
         "and iterations, at "
         f"{plan.utilisation:.0%} of what is assumed of {plan.device}: {plan.tflops.bfloat16:g} "
-        f"TFLOP/s in bfloat16, {plan.tflops.float32:g} in float32; these are assumptions in "
-        "params.yaml. The memory is what autograd keeps, of what one process takes at once, with "
-        "weights, gradients and optimizer state; work space comes on top. GFLOPs are of a forward "
-        "pass in training, two a multiply-add. *features*: the maps of a frozen backbone, which "
+        f"TFLOP/s in bfloat16, {plan.tflops.tf32:g} in TensorFloat32, {plan.tflops.float32:g} in "
+        "float32; these are assumptions in params.yaml. The memory is what autograd keeps, of what "
+        "one process takes at once, with weights, gradients and optimizer state; work space comes "
+        "on top. GFLOPs are of a forward pass in training, two a multiply-add. *features*: the "
+        "maps of a frozen backbone, which "
         "the profile keeps or not. 1 GB is 10^9 bytes.",
     ]
     off = frames[settings.profile].query("measured")["off"]

@@ -8,7 +8,6 @@ it runs, it saves its state to .resume/<fingerprint>. An interrupted run resumes
 final weights are the same, bit for bit.
 """
 
-import os
 from functools import partial
 
 import torch
@@ -18,21 +17,14 @@ from pipeline.data.prepared.store import Store
 from pipeline.data.samples.loader import Cached
 from pipeline.engine import errors, failures
 from pipeline.engine.gpus import choose_device
+from pipeline.engine.precision import resolve_precision, set_up_cuda
 from pipeline.engine.processes import launch
 from pipeline.settings import inputs, records, schema, trials
 from pipeline.settings.paths import MANIFEST, RunPaths, locate_prepared
 from pipeline.settings.runs import write_failure
 from pipeline.training.loop import fit
-from pipeline.training.run import Run, describe, resolve_precision
+from pipeline.training.run import Run, describe
 from pipeline.training.state import Training
-
-
-def make_deterministic() -> None:
-    """Use CUDA's deterministic kernels, and warn where there is none."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
 
 
 def check_network(settings: schema.Params, run: Run, images: list[tuple[int, int]]) -> None:
@@ -57,9 +49,9 @@ def main(variant: str, seed: int) -> None:
     if not (data / MANIFEST).exists():
         raise errors.InputError(f"{data / MANIFEST} is missing; run `dvc repro prepare` first")
     torch.set_num_threads(train.threads)
-    if train.deterministic and choose_device().type == "cuda":
-        make_deterministic()
     precision = resolve_precision(train.precision, choose_device())
+    if choose_device().type == "cuda":
+        set_up_cuda(precision, train.deterministic)
     fabric = launch(precision)
     if train.batch_size % fabric.world_size:
         raise errors.InputError(

@@ -5,10 +5,12 @@ import time
 from functools import partial
 from threading import Thread
 
-from pipeline.data.samples.loader import NumberedSamples, load_batches
+from pipeline.data.samples.loader import NumberedSamples, count_bytes, load_batches
+from pipeline.data.samples.workers import choose_workers
 from pipeline.engine import memory
 from pipeline.engine.errors import Stopped
-from pipeline.engine.failures import convert_memory_errors
+from pipeline.engine.failures import convert_memory_errors, convert_unrepeatable
+from pipeline.engine.processes import sum_over_processes
 from pipeline.engine.progress import Reporter
 from pipeline.settings.records import RunStart, Speed
 from pipeline.tracking.runs import Rows, send
@@ -33,9 +35,15 @@ def fit(training: Training, record: RunStart) -> Speed:
     """
     run, fabric = training.run, training.fabric
     total, at = run.train.iterations, training.start
-    workers = 0 if fabric.device.type == "cpu" else min(8, (os.cpu_count() or 1) - 1)
+    samples = NumberedSamples(training.store, run.train.augment, run.seed, training.cached)
+    share = run.train.batch_size // fabric.world_size
+    workers, note = 0, ""
+    if fabric.device.type != "cpu":
+        workers, note = choose_workers(share * count_bytes(samples[0]))
+    if note:
+        fabric.print(note)
     source = load_batches(
-        NumberedSamples(training.store, run.train.augment, run.seed, training.cached),
+        samples,
         batch_size=run.train.batch_size,
         start=training.start,
         stop=total,
@@ -52,6 +60,7 @@ def fit(training: Training, record: RunStart) -> Speed:
     with (
         Reporter(title, total, training.start, is_leader) as reporter,
         convert_memory_errors(lambda: (describe_too_large(training), at + 1)),
+        convert_unrepeatable(training.paths.name),
         catch_sigterm() as stop,
     ):
         for at, batch in enumerate(source, training.start):
@@ -63,7 +72,9 @@ def fit(training: Training, record: RunStart) -> Speed:
             done, flush = at + 1, (at + 1) % FLUSH_ITERATIONS == 0
             save, stops = saving.is_due() and done < total, stop.is_requested
             if fabric.world_size > 1:  # all must stop together, or the others wait for ever
-                stops = flush and bool(fabric.all_reduce(training.losses.new_tensor(stops), "sum"))
+                stops = flush and bool(
+                    sum_over_processes(fabric, training.losses.new_tensor(stops))
+                )
             if save or stops or flush or done == total:
                 rate = (done - training.start) / (time.monotonic() - start)
                 reporter.update(

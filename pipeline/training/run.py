@@ -75,20 +75,6 @@ class Run:
         return digest(inputs)[:16]
 
 
-def resolve_precision(choice: str, device: torch.device) -> str:
-    """Resolve "auto": bfloat16 if the hardware is fast at it, otherwise float32."""
-    if choice != "auto":
-        return choice
-    if device.type == "cuda":
-        fast = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:
-        cpu = torch.cpu
-        fast = device.type == "cpu" and (
-            cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
-        )
-    return "bfloat16" if fast else "float32"
-
-
 def describe(run: Run) -> RunStart:
     """Return the record of where the run's numbers come from."""
     name = torch.cuda.get_device_name() if run.device == "cuda" else "cpu"

@@ -3,6 +3,7 @@
 import csv
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -15,6 +16,7 @@ from pipeline.data.samples.loader import Batch, Cached, sample_indices
 from pipeline.engine import checkpoint, networks
 from pipeline.engine.errors import InputError, RunError
 from pipeline.engine.files import digest_file, whole_file
+from pipeline.engine.processes import sum_over_processes
 from pipeline.engine.weights import load_backbone
 from pipeline.settings import records
 from pipeline.settings.paths import RESUME, RunPaths
@@ -75,9 +77,11 @@ class Training:
                 fabric.print(note)
         model: nn.Module = network.to(memory_format=torch.channels_last)
         if fabric.world_size > 1:
-            model = synchronise(model, fabric.device.type)
+            model = synchronise(model)
         self.module = model
-        self.model, self.optimizer = fabric.setup(model, make_optimizer(model, run.train.optimizer))
+        optimizer = make_optimizer(model, run.train.optimizer)
+        computed: Any = torch.compile(model) if run.train.compile else model
+        self.model, self.optimizer = fabric.setup(computed, optimizer)
         self.losses = torch.zeros(run.train.iterations, device=fabric.device)
 
     @property
@@ -117,6 +121,7 @@ class Training:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr(iteration) * group["factor"]
+        batch = batch._replace(labels=batch.labels.long())  # on the device, because they are larger
         self.optimizer.zero_grad()
         total = self._gradients(batch)
         self.optimizer.step()
@@ -165,9 +170,8 @@ class Training:
 
     def _mean(self, value: Tensor) -> Tensor:
         """Return the mean over the processes, over which gradients are averaged too."""
-        mean = self.fabric.all_reduce(value.detach(), reduce_op="mean")
-        assert isinstance(mean, Tensor)
-        return mean
+        total = sum_over_processes(self.fabric, value.detach())
+        return total if self.fabric.world_size == 1 else total / self.fabric.world_size
 
     def lr(self, iteration: int) -> float:
         """Return the learning rate of an iteration."""
@@ -180,11 +184,12 @@ class Training:
         Raises:
             RunError: A loss so far is not finite.
         """
-        bad = (~torch.isfinite(self.losses[:count])).nonzero()
+        losses = self.losses[:count].cpu()
+        bad = (~torch.isfinite(losses)).nonzero()
         if len(bad):
             first = int(bad[0])
-            raise self._describe_divergence(f"the loss is {float(self.losses[first])}", first)
-        return float(self.losses[count - 1])
+            raise self._describe_divergence(f"the loss is {float(losses[first])}", first)
+        return float(losses[count - 1])
 
     def _require_finite(self, tensors: dict[str, Tensor], count: int) -> None:
         """Refuse tensors that are not finite, as weights may be before a loss is."""

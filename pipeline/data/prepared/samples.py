@@ -1,6 +1,5 @@
 """Check and decode samples, in parallel but in their order."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +14,7 @@ from pipeline.data.formats import Dataset, Pair, Sample, files
 from pipeline.data.formats.base import Pixels
 from pipeline.data.formats.reading import read_sample, sample_digest
 from pipeline.data.prepared.journal import Entry
+from pipeline.engine.cores import count_cores
 from pipeline.engine.errors import InputError
 
 Result = tuple[Entry | InputError, Sample | None]
@@ -25,7 +25,7 @@ def check_samples(dataset: Dataset, pairs: list[Pair]) -> Iterator[Result]:
 
     Threads are enough, because reading and checksums release Python's lock.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         yield from pool.map(partial(_check_sample, dataset), pairs)
 
 
@@ -65,7 +65,7 @@ def decode_samples(dataset: Dataset, pairs: list[Pair]) -> Iterator[Result]:
             _DecodedSamples(dataset, pairs),
             batch_size=None,
             collate_fn=_return_unchanged,  # through pipes, because shared memory may be small
-            num_workers=os.cpu_count() or 1,  # processes, because the decoder holds Python's lock
+            num_workers=count_cores(),  # processes, because the decoder holds Python's lock
             prefetch_factor=4,
         )
     )

@@ -18,6 +18,7 @@ from pipeline.data.features.store import Features, Maps
 from pipeline.data.formats.base import BACKGROUND, IGNORE
 from pipeline.data.prepared.store import Store
 from pipeline.data.samples.augment import augment, augment_maps
+from pipeline.data.samples.workers import raise_worker_error
 from pipeline.engine.errors import InputError
 from pipeline.settings.schema import Augment
 
@@ -30,7 +31,7 @@ class Batch(NamedTuple):
     Attributes:
         images: (B, 3, H, W) uint8, or the backbone's maps of them, Stage4 and Stage5, (B, C, h, w)
             float16 each; all channels last.
-        labels: (B, H, W) int64.
+        labels: (B, H, W) uint8, which takes little of shared memory and of a GPU's bus.
         sample_ids: (B,) int64.
     """
 
@@ -120,7 +121,7 @@ def _collate(samples: list[tuple[np.ndarray | Maps, np.ndarray, int]]) -> Batch:
     cached = isinstance(images[0], Maps)
     return Batch(
         stack_maps(images) if cached else torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2),
-        torch.from_numpy(labels).long(),
+        torch.from_numpy(labels),
         torch.tensor(sample_ids),
     )
 
@@ -165,3 +166,14 @@ def load_batches(
         yield from loader
     except InputError as error:  # a worker puts its traceback before the sentence
         raise InputError(str(error).rpartition("InputError: ")[2].rstrip()) from None
+    except RuntimeError as error:
+        raise_worker_error(error)
+        raise
+
+
+def count_bytes(sample: tuple[np.ndarray | Maps, np.ndarray, int]) -> int:
+    """Return the bytes of a sample."""
+    image, label, _ = sample
+    return label.nbytes + sum(
+        values.nbytes for values in ([image] if isinstance(image, np.ndarray) else image)
+    )

@@ -18,8 +18,8 @@ from pipeline.engine.progress import Reporter
 from pipeline.reporting.measured import AFNB, ANN, APNB, BASELINE, NB, as_published
 from pipeline.reporting.pictures.attention import draw_anchors, draw_positions
 from pipeline.reporting.pictures.colours import color_differences, make_palette
+from pipeline.scoring.groups import group_by_size
 from pipeline.scoring.predict import (
-    group_by_size,
     load_network,
     predict,
     resize_for_whole,

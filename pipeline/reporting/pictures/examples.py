@@ -1,34 +1,37 @@
 """Show what a network predicts: a few images, their labels and its predictions."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ann import SegmentationNetwork
 from pipeline.data.formats import DATASETS
+from pipeline.data.formats.base import Pixels
 from pipeline.data.prepared.store import Store
 from pipeline.engine.files import whole_file
 from pipeline.reporting.pictures.colours import make_palette, overlay_labels
-from pipeline.scoring.predict import predict, stack_images
 
-COUNT, WIDTH, GAP = 3, 400, 4  # images, pixels
+WIDTH, GAP = 400, 4  # pixels
 
 
 def write_examples(
-    file: Path, network: SegmentationNetwork, store: Store, dataset: str, settings: Any
+    file: Path, store: Store, dataset: str, predictions: Mapping[int, Pixels]
 ) -> None:
-    """Write the split's first, middle and last image with labels and predictions.
+    """Write some images of a split with labels and predictions.
 
-    The predictions are by the first protocol.
+    Args:
+        file: The picture's file.
+        store: The split.
+        dataset: The dataset's name.
+        predictions: Class ids (H, W) by the number of the image.
     """
     described = DATASETS[dataset]
     palette = make_palette(len(described.classes), described.colours)
     rows = []
-    for i in np.linspace(0, len(store) - 1, min(COUNT, len(store))).round().astype(int).tolist():
+    for i, ids in sorted(predictions.items()):
         sample = store[i]
-        ids = predict(network, stack_images([sample.image]), settings.protocols[0], settings)[0]
         image = np.asarray(sample.image)
         pictures = (
             image,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.settings.fields import Protocol, Strict
 from pipeline.settings.records.base import Code, DataVersion, Environment, Record, Sha256
@@ -25,6 +25,12 @@ class Config(Strict):
         description="`profiles.<profile>.train` of params.yaml, with the precision resolved"
     )
     seed: int = Field(description="seed of weights, sample order and augmentation")
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _complete(cls, train: object) -> object:
+        """Say that a run did not compile its network if it is from before there was a choice."""
+        return {"compile": False} | train if isinstance(train, dict) else train
 
 
 class TrainingCode(Code):

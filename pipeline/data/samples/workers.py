@@ -1,0 +1,43 @@
+"""How many processes load samples, by the cores and by the room in shared memory."""
+
+import shutil
+from pathlib import Path
+
+from pipeline.engine.cores import share_cores
+from pipeline.engine.errors import InputError
+
+SHARED = Path("/dev/shm")
+MOST = 8
+AHEAD = 2  # batches that PyTorch's loader keeps for each worker
+_ADVICE = "`docker run --shm-size=8g` or `--ipc=host` gives a container more"
+_DEATHS = ("DataLoader worker", "unable to allocate shared memory", "unable to write to file")
+
+
+def choose_workers(batch_bytes: int) -> tuple[int, str]:
+    """Return the number of workers, and why it is lower than the cores allow.
+
+    Workers hand batches over through shared memory. Without room for one worker the process loads
+    the samples itself, which is number 0.
+
+    Args:
+        batch_bytes: The size of a batch.
+    """
+    workers = min(MOST, share_cores() - 1)
+    if not SHARED.is_dir():
+        return workers, ""
+    free = shutil.disk_usage(SHARED).free
+    fitting = max(0, (free // batch_bytes - 1) // AHEAD)
+    if fitting >= workers:
+        return workers, ""
+    return fitting, (
+        f"{SHARED} has {free / 1e6:.0f} MB free, which is enough for {fitting} of {workers} "
+        f"processes that load samples; {_ADVICE}"
+    )
+
+
+def raise_worker_error(error: RuntimeError) -> None:
+    """Raise an InputError if a worker ended because shared memory is full."""
+    if any(words in str(error) for words in _DEATHS):
+        raise InputError(
+            f"a process that loads samples ended, perhaps because {SHARED} is full; {_ADVICE}"
+        ) from None
