@@ -3,11 +3,11 @@
     python .ci/gpu.py FOLDER [STEP ...]      all steps, about forty minutes
 
     tests       values and gradients against the CPU, the same bits twice, no waits for the device
-    steps       a training step of each profile at full size: milliseconds, memory, the plan's memory
+    steps       a training step of each profile at full size: milliseconds, memory, memory by plan
     efficiency  the blocks' table at the paper's sizes
     networks    the networks' table
     repro       the embedded experiment with one seed, killed once on the way
-    camvid      two rows of CamVid with one seed, where `data.camvid` in params.yaml says where it is
+    camvid      two rows of CamVid with one seed, if `data.camvid` in params.yaml has its folder
 
 What a step measures goes to FOLDER, in the form that reports/ has. Each step runs in a clone of the
 commit that is checked out, with this params.yaml. A step that fails or takes longer is named at the

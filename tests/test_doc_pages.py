@@ -1,12 +1,15 @@
 """README and docs/: links lead somewhere, every page is near, README and sentences are short."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipeline.reporting import readme
-from pipeline.reporting.inputs import read_overview
+from pipeline.reporting.inputs import Overview, read_overview
+from pipeline.reporting.markers import replace_block
+from pipeline.reporting.readme import render_results
+from pipeline.reporting.speed import render_speed
 from pipeline.settings import params
 from tests.conftest import ROOT
 
@@ -52,16 +55,23 @@ def test_the_readme_is_short() -> None:
     assert len(text.splitlines()) <= 150
 
 
-def test_the_readme_has_the_committed_results(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("page", "render"),
+    [("README.md", render_results), ("docs/performance.md", render_speed)],
+    ids=["readme", "performance"],
+)
+def test_a_page_has_the_committed_results(
+    monkeypatch: pytest.MonkeyPatch, page: str, render: Callable[[Overview], str]
+) -> None:
     monkeypatch.chdir(ROOT)
-    text = Path("README.md").read_text(encoding="utf-8")
-    results = readme.render_results(read_overview(params.load()))
+    text = Path(page).read_text(encoding="utf-8")
+    results = render(read_overview(params.load()))
     assert results in text
-    assert readme.replace_results(text, results) == text
-    old = readme.replace_results(text, "old")
+    assert replace_block(text, results) == text
+    old = replace_block(text, "old")
     assert results not in old
-    assert readme.replace_results(old, results) == text
-    assert readme.replace_results("no markers", results) == "no markers"
+    assert replace_block(old, results) == text
+    assert replace_block("no markers", results) == "no markers"
 
 
 def list_sentences(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from pipeline.engine.files import digest_file
 LOCK = Path("requirements.lock")
 LIBRARIES = ("torch", "torchvision", "lightning-fabric", "numpy", "pillow")
 # A run changes these itself, and its record has its settings.
-BESIDE = (":!reports", ":!dvc.lock", ":!README.md", ":!params.yaml")
+BESIDE = (":!reports", ":!dvc.lock", ":!README.md", ":!docs/performance.md", ":!params.yaml")
 
 
 def _run_git(*words: str) -> str | None:

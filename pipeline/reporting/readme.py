@@ -1,6 +1,4 @@
-"""The result in the repository's README: the ledger in short, between two markers."""
-
-import re
+"""The result in the repository's README: the ledger in short."""
 
 import pandas as pd
 
@@ -10,10 +8,6 @@ from pipeline.reporting.claims.sections import join, list_evidence
 from pipeline.reporting.columns import Column, Table
 from pipeline.reporting.inputs import Overview
 from pipeline.reporting.rendering import to_markdown
-
-BEGIN = "<!-- The index stage writes from here -->"
-END = "<!-- to here. -->"
-_BLOCK = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 
 
 def render_results(overview: Overview) -> str:
@@ -29,11 +23,6 @@ def render_results(overview: Overview) -> str:
     columns = [Column("claim"), Column("paper"), *(Column(name) for name in judgements)]
     table = Table(pd.DataFrame(rows, columns=[c.key for c in columns]), tuple(columns))
     return join([to_markdown(table), list_evidence(experiments)])
-
-
-def replace_results(text: str, results: str) -> str:
-    """Return the README's text with these results; without markers, it stays as it is."""
-    return _BLOCK.sub(lambda _: f"{BEGIN}\n\n{results}\n\n{END}", text)
 
 
 def _shorten(judgement: Judgement) -> str:

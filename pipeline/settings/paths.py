@@ -30,6 +30,7 @@ INDEX = REPORTS / "index.html"
 INDEX_SUMMARY = REPORTS / "README.md"
 INDEX_TABLES = REPORTS / "tables"
 README = Path("README.md")
+PERFORMANCE = Path("docs/performance.md")
 PLAN = REPORTS / "plan.md"
 PUBLISHED = REPORTS / "published.yaml"
 RESULTS = REPORTS / "results"  # a file for each experiment
