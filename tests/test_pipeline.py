@@ -142,7 +142,8 @@ def test_curves_are_thinned_evenly_and_end_with_the_last_row(
 def mlflow_runs(clone: Clone) -> pd.DataFrame:
     script = (
         "import mlflow; mlflow.set_tracking_uri('sqlite:///mlflow.db');"
-        "mlflow.search_runs(experiment_names=['ann']).to_json('runs.json', orient='records')"
+        "runs = mlflow.search_runs(experiment_names=['ann-embedded']);"
+        "runs.to_json('runs.json', orient='records')"
     )
     clone.run("python", "-c", script)
     return pd.DataFrame(json.loads((clone.path / "runs.json").read_text(encoding="utf-8")))

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from pipeline.commands import ui
 from pipeline.engine.errors import InputError
 from pipeline.settings import params
 from pipeline.tracking import address, runs, store, variants
+from pipeline.tracking.local import update_addresses
 from tests.recorded import scores
 from tests.test_tracking import record
 
@@ -79,7 +81,7 @@ def files(folder: Path) -> set[Path]:
 
 def pages(client: MlflowClient) -> dict[str, Any]:
     """The runs that MLflow shows, by their fingerprint."""
-    experiment = client.get_experiment_by_name("ann")
+    experiment = client.get_experiment_by_name("ann-embedded")
     assert experiment
     assert experiment.lifecycle_stage == "active"
     found = client.search_runs([experiment.experiment_id])
@@ -99,6 +101,28 @@ def test_a_copied_clone_writes_and_reads_its_own_files(
         assert run.info.artifact_uri.startswith((folder / "mlartifacts").as_uri() + "/")
     old = pages(client)[record(0).fingerprint].info.run_id
     assert {f.path for f in client.list_artifacts(old)} >= {"scores.json"}
+
+
+def test_each_profile_is_an_experiment_that_moves_with_the_clone(
+    copy: tuple[Path, MlflowClient], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, client = copy
+    own = record(0, profile="camvid", fingerprint="c" * 16)
+    runs.send(own, CURVE)
+    assert sorted(e.name for e in client.search_experiments() if e.name != "Default") == [
+        "ann-camvid",
+        "ann-embedded",
+    ]
+    assert len(pages(client)) == 2  # of the other profile, as before
+    update_addresses(folder / "mlflow.db", "another-")
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    monkeypatch.chdir(moved)
+    update_addresses(moved / "mlflow.db", store.PREFIX)
+    with closing(sqlite3.connect(moved / "mlflow.db")) as connection:
+        query = "SELECT artifact_location FROM experiments WHERE name LIKE 'ann-%'"
+        found = {location for (location,) in connection.execute(query)}
+    assert found == {(moved / "mlartifacts").as_uri()}
 
 
 def test_a_folder_that_the_user_chose_stays(
@@ -123,7 +147,7 @@ def test_a_deleted_experiment_is_made_again_and_stays_in_the_bin(
 ) -> None:
     _, client = copy
     for number in (1, 2):
-        experiment = client.get_experiment_by_name("ann")
+        experiment = client.get_experiment_by_name("ann-embedded")
         assert experiment
         client.delete_experiment(experiment.experiment_id)
         send()
@@ -222,9 +246,9 @@ def test_the_pages_open_at_the_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uri: str
 ) -> None:
     monkeypatch.setenv(address.VARIABLE, uri)
-    monkeypatch.setattr(params, "load", lambda: None)
+    monkeypatch.setattr(params, "load", lambda: SimpleNamespace(profile="camvid"))
     monkeypatch.setattr(ui, "send_all", lambda _: None)
-    monkeypatch.setattr(store, "connect", lambda: (None, "7"))
+    monkeypatch.setattr(store, "connect", lambda profile: (None, {"camvid": "7"}[profile]))
     started: list[list[str]] = []
     monkeypatch.setattr("os.execv", lambda _, words: started.append(words))
     ui.main(58765)

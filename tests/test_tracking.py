@@ -65,7 +65,7 @@ def test_several_processes_make_one_store_and_one_parent(tmp_path: Path) -> None
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    experiment = client.get_experiment_by_name("ann")
+    experiment = client.get_experiment_by_name("ann-embedded")
     assert experiment
     runs = client.search_runs([experiment.experiment_id])
     assert sorted(run.info.run_name or "" for run in runs) == [
@@ -111,7 +111,7 @@ def test_a_locked_store_delays_little_and_is_sent_later(
     resumed = record(0, started=1_700_001_000)  # killed, and from an older state
     assert tracking.attempt(partial(runs.send, resumed, rows[:20]))
     assert runs.send(resumed, rows) == page
-    history = tracking.connect()[0].get_metric_history(page, "loss")
+    history = tracking.connect("embedded")[0].get_metric_history(page, "loss")
     assert [m.step for m in history] == list(range(7, 71, 7))
     assert not tracking.UNSENT.exists()
     tracking._make_client.cache_clear()

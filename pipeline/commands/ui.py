@@ -17,10 +17,10 @@ from pipeline.tracking.sync import send_all
 HOST = "127.0.0.1"
 
 
-def make_link(pages: str) -> str:
-    """Return the address of the experiment's runs, in MLflow's view of trained models."""
+def make_link(pages: str, profile: str) -> str:
+    """Return the address of a profile's runs, in MLflow's view of trained models."""
     experiments: list[str] = []
-    if not store.deliver(lambda: experiments.append(store.connect()[1])):
+    if not store.deliver(lambda: experiments.append(store.connect(profile)[1])):
         return pages
     return f"{pages.rstrip('/')}/#/experiments/{experiments[0]}/runs?workflowType=machine_learning"
 
@@ -47,12 +47,12 @@ def make_command(number: int, uri: str) -> list[str]:
 
 
 def main(port: int = 5000) -> None:
-    uri = address.read_uri()
-    if address.is_server(uri):
-        send_all(params.load())
-        print(f"MLflow's pages are at {make_link(address.hide_credentials(uri))}")
-        return
-    require_free(port)
-    send_all(params.load())
-    print(f"MLflow's pages are at {make_link(f'http://{HOST}:{port}')}", flush=True)
-    os.execv(sys.executable, make_command(port, uri))
+    uri, settings = address.read_uri(), params.load()
+    is_server = address.is_server(uri)
+    if not is_server:
+        require_free(port)
+    send_all(settings)
+    pages = address.hide_credentials(uri) if is_server else f"http://{HOST}:{port}"
+    print(f"MLflow's pages are at {make_link(pages, settings.profile)}", flush=True)
+    if not is_server:
+        os.execv(sys.executable, make_command(port, uri))

@@ -18,27 +18,36 @@ def locate_artifacts(database: Path) -> str:
     return (database.parent / ARTIFACTS).resolve().as_uri()
 
 
-def update_addresses(database: Path, experiment: str) -> None:
+def update_addresses(database: Path, prefix: str) -> None:
     """Replace the folder in all addresses by the clone's, because MLflow keeps them absolute.
 
     A clone that was moved, renamed or copied would otherwise write to its old folder. Only an
     address that this project made changes, never a folder that the user chose.
+
+    Args:
+        database: The database.
+        prefix: The start of the names of this project's experiments.
     """
     here = locate_artifacts(database).removesuffix(f"/{ARTIFACTS}")
     with closing(sqlite3.connect(database)) as connection, connection:
-        row = connection.execute(
-            "SELECT artifact_location FROM experiments WHERE name = ?", (experiment,)
-        ).fetchone()
-        there, _, name = (row[0] or "").rpartition("/") if row else ("", "", "")
-        if name != ARTIFACTS or not there.startswith("file:///") or there == here:
-            return
-        for old, new in ((there, here), (_parse_path(there), _parse_path(here))):
-            for table, column in _COLUMNS:
-                connection.execute(
-                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
-                    f"WHERE substr({column}, 1, ?) = ?",
-                    (new, len(old) + 1, len(old) + 1, f"{old}/"),
-                )
+        rows = connection.execute(
+            "SELECT artifact_location FROM experiments WHERE substr(name, 1, ?) = ?",
+            (len(prefix), prefix),
+        ).fetchall()
+        for there in {row[0].removesuffix(f"/{ARTIFACTS}") for row in rows if _is_ours(row[0])}:
+            for old, new in ((there, here), (_parse_path(there), _parse_path(here))):
+                for table, column in _COLUMNS:
+                    connection.execute(
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                        f"WHERE substr({column}, 1, ?) = ?",
+                        (new, len(old) + 1, len(old) + 1, f"{old}/"),
+                    )
+
+
+def _is_ours(location: str | None) -> bool:
+    """Tell whether an experiment's address is one that `locate_artifacts` makes."""
+    location = location or ""
+    return location.startswith("file:///") and location.endswith(f"/{ARTIFACTS}")
 
 
 def _parse_path(uri: str) -> str:

@@ -35,7 +35,7 @@ def send(
         scores: The scores of a finished run.
         files: Files to show beside the scores.
     """
-    client, experiment = connect()
+    client, experiment = connect(record.profile)
     with hold_lock():  # two seeds of one variant must not both create its parent
         parent_id = get_parent(client, experiment, record).info.run_id
         run = find_run(client, experiment, record.fingerprint)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # importing mlflow takes seconds, and short runs never need i
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-EXPERIMENT = "ann"
+PREFIX = "ann-"  # of the names of this project's experiments in MLflow, one for each profile
 LIMIT = float(os.environ.get("ANN_TRACK_LIMIT", "60"))  # seconds for one run, with MLflow's import
 FINGERPRINT = "fingerprint"  # the tag that identifies a run in every store
 NOTE = """**ANN, reproduced.** A run stands for a variant; open it for its seeds.
@@ -109,29 +109,29 @@ def _send_within(seconds: float, send: Callable[[], object]) -> None:
         raise errors[0]
 
 
-def connect() -> tuple["MlflowClient", str]:
-    """Return the client and the experiment's id; create the experiment if it does not exist.
+def connect(profile: str) -> tuple["MlflowClient", str]:
+    """Return the client and the id of a profile's experiment; create it if it does not exist.
 
     Several processes may call this at once. It looks the experiment up each time, because somebody
     may delete it while a training runs.
     """
     with hold_lock():
-        client = _make_client()
-        experiment = client.get_experiment_by_name(EXPERIMENT)
+        client, name = _make_client(), f"{PREFIX}{profile}"
+        experiment = client.get_experiment_by_name(name)
         if experiment is not None and experiment.lifecycle_stage == "active":
             return client, experiment.experiment_id
         if experiment is not None:
-            _free_name(client, experiment.experiment_id)
+            _free_name(client, experiment.experiment_id, name)
         file = address.find_database(address.read_uri())
         artifacts = local.locate_artifacts(file) if file else None  # a server has its own place
         tags = {"mlflow.note.content": NOTE, "mlflow.experimentKind": "custom_model_development"}
-        return client, client.create_experiment(EXPERIMENT, artifacts, tags)
+        return client, client.create_experiment(name, artifacts, tags)
 
 
-def _free_name(client: "MlflowClient", experiment: str) -> None:
+def _free_name(client: "MlflowClient", experiment: str, name: str) -> None:
     """Rename an experiment that was deleted in MLflow's pages; it and its runs stay deleted."""
     client.restore_experiment(experiment)  # MLflow renames only what is active
-    client.rename_experiment(experiment, f"{EXPERIMENT} (deleted, {experiment})")
+    client.rename_experiment(experiment, f"{name} (deleted, {experiment})")
     client.delete_experiment(experiment)
 
 
@@ -160,7 +160,7 @@ def _make_client() -> "MlflowClient":
             raise _make_unusable_error(uri, "its tables are of another version of MLflow") from None
         raise
     if file and Path.cwd().resolve() in file.resolve().parents:
-        local.update_addresses(file, EXPERIMENT)
+        local.update_addresses(file, PREFIX)
     return client
 
 

@@ -36,7 +36,7 @@ def send(runs: Sequence[ScoredRun], report: Path) -> None:
         runs: The variant's finished runs, one for each seed.
         report: The report's page, which is attached if it exists.
     """
-    client, experiment = connect()
+    client, experiment = connect(runs[0].record.profile)
     with hold_lock():
         run = get_parent(client, experiment, runs[0].record)
     run_id = run.info.run_id
