@@ -335,6 +335,26 @@ def test_tables_are_sorted_by_keyboard(browser: Any, reports: Path) -> None:
     page.close()
 
 
+def test_long_tables_have_a_filter(browser: Any, reports: Path) -> None:
+    page = browser.new_page()
+    page.goto((reports / "index.html").as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    field = page.locator(".filter input").first
+    table = page.locator(".filter + .scroll table").first
+    rows = table.locator("tbody tr")
+    first = rows.first.locator("th").inner_text()
+    assert rows.count() > 10
+    field.fill(f" {first.upper()}")
+    shown = [row.inner_text() for row in rows.all() if row.is_visible()]
+    assert 0 < len(shown) < rows.count()
+    assert all(first.lower() in text.lower() for text in shown)
+    field.fill("no row has this")
+    assert not any(row.is_visible() for row in rows.all())
+    field.fill("")
+    assert all(row.is_visible() for row in rows.all())
+    page.close()
+
+
 def test_paper_shows_what_is_folded(browser: Any, reports: Path, tmp_path: Path) -> None:
     page = browser.new_page()
     page.goto((reports / "index.html").as_uri())

@@ -12,8 +12,7 @@ from pipeline.reporting.provenance import line
 from pipeline.reporting.rendering import make_environment
 from pipeline.reporting.sections import Section
 
-FEW = 12  # a longer table in a subsection is folded
-MANY = 24  # a longer table is folded everywhere
+UNFOLDED = 12  # rows; a longer table is folded
 
 
 def render_page(sections: Iterable[Section], root: Path, home: str = "") -> str:
@@ -58,7 +57,7 @@ def split_notes(notes: str) -> tuple[str, str]:
 def fold_table(section: Section) -> bool:
     """Whether the section's table is folded."""
     rows = 0 if section.table is None else len(section.table.frame)
-    return rows > (FEW if section.level > 2 else MANY)
+    return rows > UNFOLDED
 
 
 def encode_file(file: Path) -> str:

@@ -18,6 +18,17 @@ for (const table of document.querySelectorAll("table")) {
     table.tBodies[0].append(...rows);
   }));
 }
+// Show the rows of the table below that have all the words.
+for (const field of document.querySelectorAll(".filter input")) {
+  const rows = [...field.closest(".filter").nextElementSibling.querySelectorAll("tbody tr")];
+  field.addEventListener("input", () => {
+    const words = field.value.toLowerCase().split(/\s+/);
+    for (const row of rows) {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+    }
+  });
+}
 // On paper everything is unfolded.
 addEventListener("beforeprint", () => {
   for (const folded of document.querySelectorAll("details:not([open])")) {
