@@ -248,7 +248,7 @@ def test_a_disk_that_takes_no_more_is_one_sentence(what: str, name: str, tmp_pat
     assert done.returncode == 1
     assert done.stderr == (
         f"error: a/{name}: a file may not grow that large here; all that was finished is kept, "
-        f"and `dvc repro` goes on from here\n"
+        f"and `dvc repro` resumes from here\n"
     )
     assert [f.name for f in (tmp_path / "a").iterdir()] == [name]
     assert (tmp_path / f"a/{name}").read_text(encoding="utf-8") == "before"

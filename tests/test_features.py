@@ -235,7 +235,7 @@ def test_an_interrupted_features_stage_goes_on_and_a_spoilt_map_is_made_again(
         file.seek(-5, 2)
         file.write(b"spoil")
     features.main()
-    assert "features train: goes on after 1 of 3" in capsys.readouterr().out
+    assert "features train: resumes after 1 of 3" in capsys.readouterr().out
     assert len(calls) == 3 + 5  # both unfinished images of train, and three of val
     assert {f.name: f.read_bytes() for f in FOLDER.iterdir()} == expected
 

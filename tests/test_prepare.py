@@ -162,7 +162,7 @@ def test_a_disk_that_fills_up_is_told_and_loses_nothing(
     prepare(CAMVID, root, tmp_path / "out")
     told = capsys.readouterr().out
     assert "6 images to decode need 0.1 MB more; " in told
-    assert "decode train: goes on after 2 of 3" in told
+    assert "decode train: resumes after 2 of 3" in told
 
 
 # Kills itself without warning after `count` lines of the journals, as kill -9 would.
@@ -201,22 +201,22 @@ def killed(root: Path, out: Path, count: int, decode: bool = True) -> None:
             8,
             True,
             [
-                "check train: goes on after 3",
-                "check val: goes on after 3",
-                "decode train: goes on after 2",
+                "check train: resumes after 3",
+                "check val: resumes after 3",
+                "decode train: resumes after 2",
             ],
         ),
         (
             10,
             True,
             [
-                "check train: goes on after 3",
-                "check val: goes on after 3",
-                "decode train: goes on after 3",
-                "decode val: goes on after 1",
+                "check train: resumes after 3",
+                "check val: resumes after 3",
+                "decode train: resumes after 3",
+                "decode val: resumes after 1",
             ],
         ),
-        (4, False, ["check train: goes on after 3", "check val: goes on after 1"]),
+        (4, False, ["check train: resumes after 3", "check val: resumes after 1"]),
     ],
 )
 def test_a_killed_run_goes_on_and_ends_the_same(
@@ -228,7 +228,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(
     capsys.readouterr()
     prepare(CAMVID, root, tmp_path / "out", decode)
     said = capsys.readouterr().out.splitlines()
-    assert [line for line in said if "goes on" in line] == [f"{line} of 3" for line in told]
+    assert [line for line in said if "resumes" in line] == [f"{line} of 3" for line in told]
     assert content(tmp_path / "out") == content(tmp_path / "whole")
     assert sorted(f.name for f in tmp_path.iterdir()) == ["out", "source", "whole"]
 
@@ -293,7 +293,7 @@ def test_changed_files_start_anew(
     change(root / "val/0001TP_000002.png")
     capsys.readouterr()
     prepare(CAMVID, root, tmp_path / "out")
-    assert "goes on" not in capsys.readouterr().out
+    assert "resumes" not in capsys.readouterr().out
 
 
 def test_lost_bytes_are_written_again(
@@ -312,7 +312,7 @@ def test_lost_bytes_are_written_again(
             os.truncate(file, length if filled else size)
             capsys.readouterr()
             prepare(CAMVID, root, tmp_path / "out")
-            assert ("decode train: goes on after 1 of 3" in capsys.readouterr().out) == (size > one)
+            assert ("decode train: resumes after 1 of 3" in capsys.readouterr().out) == (size > one)
             assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 

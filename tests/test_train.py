@@ -130,7 +130,7 @@ def test_a_killed_training_ends_with_the_same_weights(clone: Clone) -> None:
             assert process.returncode == -signal.SIGKILL
             continue
         assert process.returncode == 128 + signal.SIGTERM
-        stopped = re.search(r"ann-0: stopped at iteration (\d+) of 60; `dvc repro` goes on", told)
+        stopped = re.search(r"ann-0: stopped at iteration (\d+) of 60; `dvc repro` resumes", told)
         assert stopped, told
     done = subprocess.run(
         command, cwd=clone.path, check=True, capture_output=True, encoding="utf-8"

@@ -96,14 +96,14 @@ def run(stage: Callable[[], None]) -> None:
         file = f"{error.filename}: " if error.filename else ""
         reason = _DISK_ERRORS[error.errno]
         _exit(
-            f"error: {file}{reason}; all that was finished is kept, and `dvc repro` goes on from "
+            f"error: {file}{reason}; all that was finished is kept, and `dvc repro` resumes from "
             f"here",
             1,
         )
     except Stopped as stop:
-        _exit(f"{stop}; `dvc repro` goes on from here", 128 + signal.SIGTERM)
+        _exit(f"{stop}; `dvc repro` resumes from here", 128 + signal.SIGTERM)
     except KeyboardInterrupt:
-        _exit("interrupted; `dvc repro` goes on from here", 128 + signal.SIGINT)
+        _exit("interrupted; `dvc repro` resumes from here", 128 + signal.SIGINT)
 
 
 def _exit(message: str, status: int) -> None:

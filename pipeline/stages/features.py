@@ -142,7 +142,7 @@ def _fill(network: SegmentationNetwork, store: Store, split: str, folder: Path) 
     journal = Journal(folder / f"{split}.journal", read_digest)
     done = len(journal.entries)
     if done:
-        print(f"features {split}: goes on after {done} of {len(store)}", flush=True)
+        print(f"features {split}: resumes after {done} of {len(store)}", flush=True)
     writer = Writer(content, split, channels, [entry[:3] for entry in journal.entries])
     try:
         with Reporter(f"features {split}", len(store), done) as reporter:

@@ -114,7 +114,7 @@ def _fill_journal(
     """Check or decode one split, and return the problems; decoded samples go to `out`."""
     done, title = len(journal.entries), f"{'decode' if decode else 'check'} {split}"
     if done:
-        print(f"{title}: goes on after {done} of {len(pairs)}", flush=True)
+        print(f"{title}: resumes after {done} of {len(pairs)}", flush=True)
     problems: list[str] = []
     writer = Writer(out, split, [entry[:3] for entry in journal.entries]) if decode else None
     with Reporter(title, len(pairs), done) as reporter:

@@ -38,7 +38,7 @@ class Training:
 
     Attributes:
         cached: The maps of the backbone, where they are computed before.
-        start: The iteration from which the run goes on.
+        start: The iteration from which the run resumes.
         module: The network, without Fabric's wrapper.
         model: The network in Fabric's wrapper.
         losses: The loss of each iteration, on the device.
@@ -89,7 +89,7 @@ class Training:
         return RESUME / self.run.fingerprint / "state.safetensors"
 
     def _resume(self) -> int:
-        """Load the saved state if there is one; return the iteration to go on from."""
+        """Load the saved state if there is one; return the iteration to resume from."""
         if not self._state.exists():
             return 0
         try:
@@ -103,7 +103,7 @@ class Training:
             return 0
 
     def save(self, iteration: int) -> None:
-        """Save the state from which the next start goes on.
+        """Save the state from which the next start resumes.
 
         Raises:
             RunError: The state is no longer finite; the last good one stays.
