@@ -1,12 +1,17 @@
 """With `train.compile`: one graph for each kind of variant, and the same loss but for rounding."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from torch import nn
 
 from pipeline.engine import networks
 from pipeline.settings import params
 from pipeline.training.recipe import training_loss
 from tests.conftest import ROOT
+from tests.test_steps import batch, make
 
 SETTINGS = params.load(ROOT / "params.yaml")
 
@@ -54,3 +59,25 @@ def test_a_compiled_network_takes_maps_of_other_sizes(variant: str) -> None:
         for size in ((64, 128), (96, 128), (136, 72)):
             images = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
             torch.testing.assert_close(compiled(images)[0], network(images)[0])
+
+
+def test_a_training_of_a_compiled_network_takes_the_same_steps(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compile_network, compiled_models = torch.compile, []
+
+    def compile_by(model: nn.Module, **_: Any) -> Any:
+        compiled_models.append(model)
+        return compile_network(model, backend="aot_eager", fullgraph=True)  # in seconds
+
+    monkeypatch.setattr(torch, "compile", compile_by)
+    torch.compiler.reset()
+    losses = []
+    for compiled in (False, True):
+        training = make(monkeypatch, tmp_path, compile=compiled)
+        for number in range(2):
+            training.step(number, batch())
+        losses.append(training.losses[:2].clone())
+        assert not any("_orig_mod" in name for name in training.module.state_dict())
+    assert compiled_models  # Fabric compiles again what it wraps
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=0)

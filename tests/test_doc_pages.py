@@ -1,11 +1,14 @@
 """README and docs/: links lead somewhere, every page is near, README and sentences are short."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 
 import pytest
 
+from pipeline.engine import yaml_file
 from pipeline.reporting.inputs import Overview, read_overview
 from pipeline.reporting.markers import replace_block
 from pipeline.reporting.readme import render_results
@@ -100,3 +103,38 @@ def test_a_long_sentence_is_found() -> None:
         "Five six seven, eight.",
         "Nine ten eleven.",
     ]
+
+
+def describe_profile(profile: str) -> str:
+    """Return what params.yaml says above a profile: how long it takes, and how well ANN does."""
+    results = ROOT / f"reports/results/{profile}.jsonl"
+    if results.exists():
+        runs = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+        runs = [run for run in runs if run["kind"] == "run"]
+        seconds = sum(run["record"]["speed"]["seconds"] for run in runs)
+        scores = [
+            run["scores"]["protocols"]["whole"]["miou"] for run in runs if run["variant"] == "ann"
+        ]
+        rows = len({run["variant"] for run in runs})
+        return (
+            f"Measured: {rows} rows of {len(scores)} seeds took {seconds / 3600:.1f} hours of one "
+            f"core. ANN has {100 * mean(scores):.1f} mIoU."
+        )
+    plan = (ROOT / "reports/plan.md").read_text(encoding="utf-8")
+    (line,) = (line for line in plan.splitlines() if line.startswith(f"| {profile} "))
+    time = line.split("|")[4].strip()
+    published = yaml_file.read_yaml(ROOT / "reports/published.yaml")["headline"]
+    figures = {"ade20k": published["ade20k_val"], "pascal_context": published["pascal_context_val"]}
+    figures["cityscapes"] = published["cityscapes_test"]
+    score = f" Published: {figures[profile]} mIoU, multi-scale." if profile in figures else ""
+    return f"Not measured. The plan says {time}.{score}"
+
+
+@pytest.mark.parametrize("profile", [*params.load(ROOT / "params.yaml").profiles])
+def test_params_yaml_says_what_a_profile_takes_and_gives(profile: str) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    above = text.partition(f"\n  {profile}:\n")[0].splitlines()
+    comment: list[str] = []
+    while above[-1].startswith("  #"):
+        comment.insert(0, above.pop().removeprefix("  #").strip())
+    assert describe_profile(profile) in " ".join(comment)
