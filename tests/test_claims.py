@@ -102,6 +102,25 @@ def test_seeds_are_paired_and_only_equal_ones() -> None:
     assert answer.question.values == pytest.approx([30, 10])
 
 
+def test_the_seeds_of_a_claim_are_those_of_the_test_that_decides_it() -> None:
+    """One test can contradict a claim, and all are needed to support it."""
+    base, noise = np.arange(5.0), np.array([-1.0, 1, 0, -1, 1])
+
+    def needed(*shifts: float) -> tuple[float, list[float]]:
+        rows = {"ann": 60 + base, "baseline": 60 + base - shifts[0] + noise}
+        rows["apnb"] = 60 + base - shifts[1] + noise[::-1]
+        judgement = judge(BEST, **{name: list(values) for name, values in rows.items()})
+        assert judgement.verdict is Verdict.UNDECIDED
+        return judgement.seeds_needed, [a.seeds_needed for a in judgement.answers]
+
+    claim, (quick, slow) = needed(0.9, 0.5)  # both point to the claim
+    assert quick < slow == claim
+    claim, (quick, slow) = needed(-0.9, -0.5)  # both against it
+    assert claim == quick < slow
+    claim, (for_it, against) = needed(0.9, -0.5)
+    assert claim == against > for_it
+
+
 def test_the_p_values_of_an_experiment_are_adjusted_together() -> None:
     scores = {"nb": [48.0, 49.1, 50.6], "baseline": [45, 46, 47]}  # p 0.01 alone
     alone = judge(GREATER, **scores)

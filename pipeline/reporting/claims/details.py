@@ -19,13 +19,17 @@ from pipeline.reporting.statistics import LEVEL, POWER, Interval
 VERDICTS = (
     f"**Verdicts.** Each claim is tested by the differences of rows on equal seeds. *supported*: "
     f"the t-test shows it (p < {LEVEL}, adjusted over all tests of the experiment by Holm's "
-    "method). *contradicted*: it shows the opposite. *undecided*: it shows neither; the seeds that "
-    f"would decide are those with which the test finds the measured difference {100 * POWER:.0f} % "
-    "of the time. *not measured*: a row has no run. A claim of several tests is supported if all "
-    "are, and contradicted if one is."
+    "method). *contradicted*: it shows the opposite. *undecided*: it shows neither. *not "
+    "measured*: a row has no run. A claim of several tests is supported if all are, and "
+    "contradicted if one is.\n\n"
+    "**Seeds needed.** With so many seeds, a test finds the measured difference "
+    f"{100 * POWER:.0f} % of the time. A claim needs those of one test that points against it. If "
+    "none does, it needs those of all its tests."
 )
 FIGURES = (
-    "**Figures.** Differences are in points of mIoU, with 95 % intervals of Student's t. *paper*: "
+    "**Figures.** Differences are in points of mIoU, with 95 % intervals of Student's t. The "
+    "intervals are not adjusted, so a claim may be undecided although its interval leaves out "
+    "zero. *paper*: "
     f"the paper's differences, where it has them. {DAGGER_NOTE} That sampling costs no accuracy "
     "means at most one point, the margin in `reports/claims.yaml`."
 )

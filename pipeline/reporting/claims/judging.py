@@ -112,9 +112,16 @@ class Judgement:
 
     @property
     def seeds_needed(self) -> float:
-        """The seeds that would decide its undecided tests; nan if a single run cannot tell."""
-        needed = [a.seeds_needed for a in self.answers if a.verdict is Verdict.UNDECIDED]
-        return math.nan if any(map(math.isnan, needed)) else max(needed, default=math.nan)
+        """The seeds that would decide the claim; nan if a single run cannot tell.
+
+        One test that contradicts a claim decides it. Otherwise all its tests must support it.
+        """
+        undecided = [a for a in self.answers if a.verdict is Verdict.UNDECIDED]
+        against = [a for a in undecided if a.estimate.value < a.question.threshold]
+        needed = [a.seeds_needed for a in against or undecided]
+        if any(map(math.isnan, needed)):
+            return math.nan
+        return (min if against else max)(needed, default=math.nan)
 
 
 def judge_claims(claims: Claims, inputs: Inputs) -> dict[str, Judgement]:
