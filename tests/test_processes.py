@@ -121,7 +121,7 @@ def losses_alone(
     dist.init_process_group("gloo", rank=0, world_size=1)
     try:
         made = training(clone, monkeypatch)
-        synchronise(made.module, "cpu")
+        synchronise(made.module)
         made.model.train()
         samples = NumberedSamples(made.store, made.run.train.augment, 0)
         for i, batch in enumerate(load_batches(samples, batch_size=4, start=0, stop=ITERATIONS)):
@@ -158,7 +158,7 @@ def test_micro_batches_add_up_to_the_batch(
             )
         )
         assert len({int((labels < 255).sum()) for labels in batch.labels}) > 1
-        total = made._gradients(batch)
+        total = made._gradients(batch._replace(labels=batch.labels.long()))
         found.append((total, [p.grad for p in made.module.parameters()]))
     for total, gradients in found[1:]:
         torch.testing.assert_close(total, found[0][0], rtol=1e-5, atol=0)

@@ -22,9 +22,8 @@ VERDICTS = (
     "method). *contradicted*: it shows the opposite. *undecided*: it shows neither. *not "
     "measured*: a row has no run. A claim of several tests is supported if all are, and "
     "contradicted if one is.\n\n"
-    "**Seeds needed.** With so many seeds, a test finds the measured difference "
-    f"{100 * POWER:.0f} % of the time. A claim needs those of one test that points against it. If "
-    "none does, it needs those of all its tests."
+    f"**Seeds needed.** So many seeds find the measured difference {100 * POWER:.0f} % of the "
+    "time: in one test that points against the claim, otherwise in all its tests."
 )
 FIGURES = (
     "**Figures.** Differences are in points of mIoU, with 95 % intervals of Student's t. The "
