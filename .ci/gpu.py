@@ -1,6 +1,6 @@
 """Check and measure this project on a GPU, in steps of at most ten minutes.
 
-    python .ci/gpu.py FOLDER [STEP ...]      all steps, about forty minutes
+    PYTHONPATH=. python .ci/gpu.py FOLDER [STEP ...]      all steps, about forty minutes
 
     tests       values and gradients against the CPU, the same bits twice, no waits for the device
     steps       a training step of each profile at full size: milliseconds, memory, memory by plan
@@ -24,9 +24,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+
+from pipeline.engine import yaml_file
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 600.0  # seconds of a step
@@ -51,10 +53,11 @@ def run(folder: Path, *words: str, limit: float = LIMIT) -> int:
     return subprocess.run(words, cwd=folder, env=os.environ | own, timeout=limit).returncode
 
 
-def change_settings(folder: Path, change: Callable[[str], str]) -> None:
-    """Rewrite the params.yaml of a clone."""
+def choose_one_seed(folder: Path) -> None:
+    """Let a clone train the first seed alone."""
     file = folder / "params.yaml"
-    file.write_text(change(file.read_text(encoding="utf-8")), encoding="utf-8")
+    text = yaml_file.replace_values(file.read_text(encoding="utf-8"), {"seeds": [0]})
+    file.write_text(text, encoding="utf-8")
 
 
 def check_tests(clone: Path, out: Path) -> int:
@@ -85,7 +88,7 @@ def measure_networks(clone: Path, out: Path) -> int:
 
 def reproduce(clone: Path, out: Path) -> int:
     """Run the embedded experiment with one seed; kill it after two minutes, and let it resume."""
-    change_settings(clone, lambda text: text.replace("\nseeds: [0, 1, 2, 3, 4]", "\nseeds: [0]", 1))
+    choose_one_seed(clone)
     begin = time.monotonic()
     with contextlib.suppress(subprocess.TimeoutExpired):
         run(clone, "python", "-m", "pipeline", "repro", limit=120)
@@ -101,7 +104,7 @@ def train_camvid(clone: Path, out: Path) -> int:
     if status:
         print("data.camvid in params.yaml says null; this step is left out", flush=True)
         return 0
-    change_settings(clone, lambda text: text.replace("\nseeds: [0, 1, 2, 3, 4]", "\nseeds: [0]", 1))
+    choose_one_seed(clone)
     status = run(clone, "dvc", "repro", "evaluate@baseline-0", "evaluate@apnb-0")
     for name in ("baseline", "apnb"):
         shutil.copy(clone / f"runs/camvid/{name}-0/scores.json", out / f"camvid-{name}.json")
@@ -113,6 +116,7 @@ def time_steps(out: Path) -> None:
     import torch
 
     from pipeline.data import formats
+    from pipeline.engine.precision import resolve_precision
     from pipeline.measuring import clock
     from pipeline.measuring.counting import training_needs
     from pipeline.settings import params
@@ -141,7 +145,8 @@ def time_steps(out: Path) -> None:
         )
         for batch in sorted({2, train.largest_part}):
             part = train.model_copy(update={"batch_size": batch, "micro_batch": None})
-            clock.set_up_torch(1, "cuda", "bfloat16", train.deterministic)
+            precision = resolve_precision(train.precision, torch.device("cuda"))
+            clock.set_up_torch(train.threads, "cuda", precision, train.deterministic)
             call = networks.make_call(replace(job, batch=batch, train=part), job.size)
             call()
             torch.cuda.reset_peak_memory_stats()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import joblib
 import pytest
+from torch.utils.data import DataLoader, Dataset
 
 from pipeline.data.samples import workers
 from pipeline.engine.cores import count_cores, share_cores
@@ -55,6 +56,24 @@ def test_one_core_or_no_shared_memory(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert workers.choose_workers(100) == (8, "")
     monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
     assert workers.choose_workers(100) == (0, "")
+
+
+class Unreadable(Dataset[int]):
+    """A file that a worker cannot read."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, _: int) -> int:
+        raise InputError("image.png: it is cut short")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_error_in_a_worker_is_its_sentence_alone(number: int) -> None:
+    loader = DataLoader(Unreadable(), batch_size=None, num_workers=number)
+    with pytest.raises(InputError) as error:
+        list(workers.read_ahead(loader))
+    assert str(error.value) == "image.png: it is cut short"
 
 
 def test_the_end_of_a_worker_is_a_sentence() -> None:

@@ -2,16 +2,14 @@
 
 import pandas as pd
 
-from pipeline.reporting.columns import Column, Number, Row, Table
+from pipeline.reporting.columns import Column, Number, Table
 from pipeline.reporting.inputs import Overview
 from pipeline.reporting.rendering import to_markdown
-from pipeline.reporting.tables.blocks import BLOCK_NAMES, Call, list_measured
-from pipeline.settings.records import BlockCosts
+from pipeline.reporting.tables.blocks import BLOCK_NAMES, PASSES, build_frame
 
-CALL: Call = "forward+backward"
 COLUMNS = (
     Column("device"),
-    Column("block"),
+    Column("block", format=lambda row: BLOCK_NAMES[row["block"]]),
     Number("time", "time", ".2f"),
     Number("memory", "peak memory", ".2f"),
 )
@@ -20,21 +18,15 @@ COLUMNS = (
 def render_speed(overview: Overview) -> str:
     """Return time and memory of each block's fast form as parts of the plain form's, in Markdown.
 
-    They are of the smallest size in each file of reports/efficiency, in float32.
+    They are of a forward and backward pass in float32, with each device's first input.
     """
-    rows = [row for file in overview.blocks for row in _compare_forms(file)]
-    return to_markdown(Table(pd.DataFrame(rows, columns=[c.key for c in COLUMNS]), COLUMNS))
-
-
-def _compare_forms(file: BlockCosts) -> list[Row]:
-    size = file.settings.sizes[0]
-    own = [r for r in file.blocks if (r.size, r.call, r.precision) == (size, CALL, "float32")]
-    rows: list[Row] = []
-    for device in dict.fromkeys(row.device for row in own):
-        costs = {(r.block, r.form): list_measured(r.measured) for r in own if r.device == device}
-        for (block, form), (seconds, peak_bytes) in costs.items():
-            if form == "fast":
-                plain = costs[block, "plain"]
-                ratios = {"time": seconds / plain[0], "memory": peak_bytes / plain[1]}
-                rows.append({"device": device, "block": BLOCK_NAMES[block]} | ratios)
-    return rows
+    frame = build_frame(overview.blocks, overview.published["efficiency"])
+    frame = frame[frame["precision"] == "float32"]
+    frame = frame[frame["input"] == frame.groupby("device")["input"].transform("first")]
+    forms = {form: own.set_index(["device", "block"]) for form, own in frame.groupby("form")}
+    both = PASSES["forward+backward"]
+    ratios = {
+        name: forms["fast"][f"{both}_{unit}"] / forms["plain"][f"{both}_{unit}"]
+        for name, unit in (("time", "ms"), ("memory", "mb"))
+    }
+    return to_markdown(Table(pd.DataFrame(ratios).reset_index(), COLUMNS))

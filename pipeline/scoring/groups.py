@@ -1,6 +1,6 @@
 """Read the images of a split in groups that a network takes at once."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.data.features.store import Features
 from pipeline.data.prepared.store import Store
 from pipeline.data.samples.loader import stack_maps
-from pipeline.data.samples.workers import choose_workers
+from pipeline.data.samples.workers import choose_workers, read_ahead
 from pipeline.scoring.predict import stack_images
-
-_CHANNELS = 4  # bytes of a pixel, of image and label
 
 
 class Group(NamedTuple):
@@ -73,22 +71,37 @@ def share_groups(groups: list[list[int]], keep: Collection[int], fabric: Fabric)
     return sorted(kept + own) if fabric.is_global_zero else own
 
 
-def load_groups(groups: Groups, device: torch.device) -> Iterable[Group]:
-    """Return an iterator over groups; for a GPU, other processes read them ahead."""
+def load_groups(groups: Groups, device: torch.device) -> Iterator[Group]:
+    """Yield the groups; for a GPU, other processes read them ahead.
+
+    Raises:
+        InputError: A file can no longer be read.
+    """
     workers, note = 0, ""
     if device.type != "cpu" and len(groups):
-        height, width = max(groups.store.sizes)
-        largest = max(map(len, groups.groups))
-        workers, note = choose_workers(largest * _CHANNELS * height * width)
+        workers, note = choose_workers(_count_bytes(groups))
     if note:
         print(note)
-    return DataLoader(
+    loader = DataLoader(
         groups,
         batch_size=None,
         num_workers=workers,
         pin_memory=device.type == "cuda",
         collate_fn=_return_unchanged,  # type: ignore[arg-type]
     )
+    yield from read_ahead(loader)
+
+
+def _count_bytes(groups: Groups) -> int:
+    """Return the bytes of the group with the most pixels."""
+
+    def count_pixels(number: int) -> int:
+        numbers = groups.groups[number]
+        height, width = groups.store.sizes[numbers[0]]
+        return len(numbers) * height * width
+
+    group = groups[max(range(len(groups)), key=count_pixels)]
+    return sum(values.nbytes for values in (group.images, group.labels, *(group.maps or ())))
 
 
 def _return_unchanged(group: Group) -> Group:

@@ -1,11 +1,14 @@
 """How many processes load samples, by the cores and by the room in shared memory."""
 
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.engine.cores import share_cores
 from pipeline.engine.errors import InputError
 
+T = TypeVar("T")
 SHARED = Path("/dev/shm")
 MOST = 8
 AHEAD = 2  # batches that PyTorch's loader keeps for each worker
@@ -33,6 +36,21 @@ def choose_workers(batch_bytes: int) -> tuple[int, str]:
         f"{SHARED} has {free / 1e6:.0f} MB free, which is enough for {fitting} of {workers} "
         f"processes that load samples; {_ADVICE}"
     )
+
+
+def read_ahead(loader: Iterable[T]) -> Iterator[T]:
+    """Yield what a loader's processes read; their errors become sentences.
+
+    Raises:
+        InputError: A file can no longer be read, or a process ended.
+    """
+    try:
+        yield from loader
+    except InputError as error:  # a worker puts its traceback before the sentence
+        raise InputError(str(error).rpartition("InputError: ")[2].rstrip()) from None
+    except RuntimeError as error:
+        raise_worker_error(error)
+        raise
 
 
 def raise_worker_error(error: RuntimeError) -> None:
