@@ -16,6 +16,7 @@ has modified one of them, the block computes the plain form and warns once.
 """
 
 import warnings
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from ann import plain
 from ann.factors import compute_factors
 from ann.layers import Layers, find_modified_layer, is_projection, is_unmodified, to_matrix
+from ann.recompute import keep_or_recompute
 from ann.sampling import Sampler
 
 
@@ -48,15 +50,18 @@ def forward(layers: Layers, x: Tensor, source: Tensor, sample_ids: Tensor | None
                 stacklevel=3,
             )
         return plain.forward(layers, x, source, sample_ids)
-    same = source is x
-    if layers.fuse is not None:  # its rows are then contiguous for the products
-        x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # vmap knows no channels last
-    source = x if same else source
+    front, back = split_fusing(layers.fuse)
+    left, right = keep_or_recompute(attend, layers, x, source, sample_ids, front)
+    return combine(layers, x, left, right, front, back)
+
+
+def attend(
+    layers: Layers, x: Tensor, source: Tensor, sample_ids: Tensor | None, front: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return two matrices whose product is W_o O or F_1 W_o O, see compute_factors."""
     query = layers.query(x)
     key, value = compute_key_and_value(layers, query, source, sample_ids)
-    front, back = split_fusing(layers.fuse)
-    left, right = compute_factors(layers, to_rows(query), key, value, front)
-    return combine(layers, x, left, right, front, back)
+    return compute_factors(layers, to_rows(query), key, value, front)
 
 
 def split_fusing(fuse: nn.Sequential | None) -> tuple[Tensor | None, Tensor | None]:
@@ -132,19 +137,36 @@ def combine(
         (B, C, H, W).
     """
     assert isinstance(layers.output, nn.Conv2d)
-    bias, size = layers.output.bias, x.shape[2:]
+    bias, flat = layers.output.bias, x.flatten(2)
     left, right = left.to(right.dtype), right.to(right.dtype)
-    if layers.fuse is None or front is None or back is None:
-        y = torch.baddbmm(x.flatten(2), right.transpose(1, 2), left.transpose(1, 2))
-        return (y if bias is None else y + bias[:, None]).unflatten(2, size)
-    conv, *following = layers.fuse
-    assert isinstance(conv, nn.Conv2d)
-    if bias is None or conv.bias is None:
-        bias = conv.bias if bias is None else front @ bias
+    # Every product is made in the layout of x, so that neither a map nor its gradient is copied.
+    rows = x.stride(1) == 1  # channels last
+    if rows:
+        flat = flat.transpose(1, 2)
     else:
-        bias = front @ bias + conv.bias
-    y = torch.baddbmm(F.linear(to_rows(x), back, bias), left, right)
-    y = y.transpose(1, 2).unflatten(2, size)
+        left, right = right.transpose(1, 2), left.transpose(1, 2)
+    following: Iterable[nn.Module] = ()
+    if layers.fuse is None or front is None or back is None:
+        y = torch.baddbmm(flat, left, right)
+        if bias is not None:
+            y = y + (bias if rows else bias[:, None])
+    else:
+        conv, *following = layers.fuse
+        assert isinstance(conv, nn.Conv2d)
+        if bias is None or conv.bias is None:
+            bias = conv.bias if bias is None else front @ bias
+        else:
+            bias = front @ bias + conv.bias
+        y = torch.baddbmm(_fuse_map(flat, back, bias, rows), left, right)
+    y = (y.transpose(1, 2) if rows else y).unflatten(2, x.shape[2:])
     for layer in following:
         y = layer(y)
     return y
+
+
+def _fuse_map(flat: Tensor, back: Tensor, bias: Tensor | None, rows: bool) -> Tensor:
+    """Return F_2 X and the bias, (B, N, C) of rows and otherwise (B, C, N)."""
+    if rows:
+        return F.linear(flat, back, bias)
+    back = back.expand(flat.shape[0], -1, -1)
+    return back @ flat if bias is None else torch.baddbmm(bias[:, None], back, flat)

@@ -47,7 +47,7 @@ def pixel_weights(labels: Tensor, class_weights: Tensor | None = None) -> Tensor
     """Return the weight of each pixel.
 
     Args:
-        labels: (B, H, W) of class ids.
+        labels: (B, H, W) of class ids, of any integer type.
         class_weights: (classes,); None stands for 1 each.
 
     Returns:
@@ -56,7 +56,7 @@ def pixel_weights(labels: Tensor, class_weights: Tensor | None = None) -> Tensor
     keep = labels != IGNORE_INDEX
     if class_weights is None:
         return keep.float()
-    return keep * class_weights[labels.clamp(max=len(class_weights) - 1)]
+    return keep * class_weights[labels.long().clamp(max=len(class_weights) - 1)]
 
 
 def mean(total: Tensor, weight: Tensor) -> Tensor:

@@ -31,6 +31,9 @@ class BlockOptions:
         form: `plain` computes the paper's equations as they stand (ann.plain). `fast` computes the
             same result, up to rounding, with less time and memory (ann.fast). `fused` is `fast`
             and always uses PyTorch's fused attention, which `fast` uses only where it is faster.
+        recompute: The backward pass computes query, key, value and attention again in place of
+            keeping them (activation checkpointing). The result is the same, bit for bit. It needs
+            less memory and more time.
 
     Raises:
         ValueError: It names the option and the allowed values.
@@ -47,6 +50,7 @@ class BlockOptions:
     output_norm: bool = False
     fusion_relu: bool = False
     form: str = "fast"
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         choices = (("normalization", NORMALIZATIONS), ("output", OUTPUTS), ("form", FORMS))

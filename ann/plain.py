@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ann.layers import Layers
+from ann.recompute import keep_or_recompute
 
 
 def similarity(query: Tensor, key: Tensor, normalization: str = "softmax") -> Tensor:
@@ -81,9 +82,15 @@ def forward(layers: Layers, x: Tensor, source: Tensor, sample_ids: Tensor | None
     Returns:
         (B, C, H, W).
     """
-    query, key, value = embed(layers, x, source, sample_ids)
-    context = attend(query, key, value, layers.options.normalization)  # (B, V, N)
+    context = keep_or_recompute(_attend_to_source, layers, x, source, sample_ids)
     context = layers.output(context.unflatten(2, x.shape[2:]))  # (B, C, H, W)
     if layers.fuse is None:
         return context + x
     return layers.fuse(torch.cat([context, x], dim=1))
+
+
+def _attend_to_source(
+    layers: Layers, x: Tensor, source: Tensor, sample_ids: Tensor | None
+) -> Tensor:
+    """Return O, (B, V, N)."""
+    return attend(*embed(layers, x, source, sample_ids), layers.options.normalization)

@@ -87,7 +87,7 @@ class Sampler(nn.Module):
         if sample_ids is None or not self.training:
             sample_ids = torch.zeros(maps[0].shape[0], dtype=torch.int64, device=maps[0].device)
         places = self._places(sample_ids, height, width)  # (B, S)
-        return [_gather(x, places) for x in maps]
+        return [_pick(x, places[:, None].expand(-1, x.shape[1], -1)) for x in maps]
 
     def check(self, height: int, width: int) -> None:
         """Refuse a map that has fewer positions than `random` sampling draws from it.
@@ -112,11 +112,11 @@ class Sampler(nn.Module):
 
     def _max(self, x: Tensor) -> Tensor:
         # Picking the positions of the maxima has a repeatable gradient on CUDA. Pooling has none.
-        places = (
+        places = [
             F.adaptive_max_pool2d(x.detach(), n, return_indices=True)[1].flatten(2)
             for n in self.pool_sizes
-        )
-        return torch.cat([x.flatten(2).gather(2, p) for p in places], dim=2)
+        ]
+        return _pick(x, torch.cat(places, dim=2))
 
     def boxes(self, height: int, width: int) -> Tensor:
         """Return what each anchor is drawn from in evaluation.
@@ -161,5 +161,6 @@ def _list_bins(
 _cached_bins = cached_on_device(_list_bins)
 
 
-def _gather(x: Tensor, places: Tensor) -> Tensor:
-    return x.flatten(2).gather(2, places[:, None, :].expand(-1, x.shape[1], -1))
+def _pick(x: Tensor, places: Tensor) -> Tensor:
+    """Return the values at the positions `places`, both (B, C, S)."""
+    return x.flatten(2).gather(2, places)

@@ -171,7 +171,7 @@ def test_a_kernel_that_is_not_repeatable_is_named() -> None:
         raise RuntimeError("another")
 
 
-def test_a_damaged_state_is_told_and_the_run_starts_anew(
+def test_a_damaged_state_is_told_and_the_run_starts_again(
     training: Callable[..., Training], capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = training("baseline", warmup=1)
@@ -183,7 +183,7 @@ def test_a_damaged_state_is_told_and_the_run_starts_anew(
         made._state.write_bytes(damage)
         again = training("baseline", warmup=1)
         assert again.start == 0
-        assert "state.safetensors is damaged; baseline-0 starts anew" in capsys.readouterr().out
+        assert "state.safetensors is damaged; baseline-0 starts again" in capsys.readouterr().out
         assert all(torch.equal(v, fresh[k]) for k, v in again.module.state_dict().items())
 
 

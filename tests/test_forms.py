@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ann import (
+    FORMS,
     NORMALIZATIONS,
     OUTPUTS,
     SAMPLINGS,
@@ -252,3 +253,70 @@ def test_gradients_have_the_layout_of_their_weights(
     for name, weight in block.named_parameters():
         assert weight.grad is not None
         assert weight.grad.stride() == weight.stride(), name
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("low", [None, LOW])
+@pytest.mark.parametrize("sampler", [None, ("pyramid_average", [1, 3]), ("random", [2])])
+def test_recomputing_attention_keeps_less_and_changes_no_bit(
+    sampler: tuple[str, list[int]] | None, low: int | None, form: str
+) -> None:
+    """Also the statistics of the batch norms, which see each batch once."""
+    found, kept_bytes = [], []
+    for recompute in (False, True):
+        block = make(sampler, low, embedding_norm=True, share_key_value=False, recompute=recompute)
+        storages: dict[int, Tensor] = {}
+
+        def keep(tensor: Tensor, storages: dict[int, Tensor] = storages) -> Tensor:
+            storages[tensor.untyped_storage().data_ptr()] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            found.append(results(block, form, maps(low, 2, (8, 9), torch.float64), torch.arange(2)))
+        kept_bytes.append(sum(t.untyped_storage().nbytes() for t in storages.values()))
+        assert all(int(n) == 1 for name, n in block.named_buffers() if "tracked" in name)
+    assert kept_bytes[1] < kept_bytes[0]
+    assert any("running" in name for name in found[0])
+    for name, value in found[0].items():
+        assert torch.equal(value, found[1][name]), name
+
+
+def test_a_block_without_gradients_or_in_evaluation_recomputes_nothing() -> None:
+    block = make(("pyramid_average", [1, 3]), None, embedding_norm=True, recompute=True)
+    (x,), calls = maps(None, 2, (8, 9), torch.float64), []
+    block.query.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        block(x)
+    assert len(calls) == 1
+    block(x).sum().backward()
+    assert len(calls) == 3, "once more in the backward pass"
+
+
+@pytest.mark.parametrize("kind", [None, ("pyramid_average", [1, 3])])
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_the_fast_form_keeps_the_layout_and_copies_no_map(
+    form: torch.memory_format, output: str, kind: tuple[str, list[int]] | None
+) -> None:
+    """Neither x nor the gradient is copied to another layout, and y has the layout of x."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    copies: list[str] = []
+
+    class Copies(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            if func in (torch.ops.aten.copy_.default, torch.ops.aten.clone.default):
+                source = args[-1] if func is torch.ops.aten.copy_.default else args[0]
+                if source.numel() >= x.numel():
+                    copies.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    block = make(kind, None, torch.float32, output=output)
+    x = torch.randn(2, C, 16, 18).contiguous(memory_format=form).requires_grad_()
+    with Copies():
+        y = block(x)
+        y.backward(torch.randn_like(y))
+    assert y.is_contiguous(memory_format=form)
+    assert not copies

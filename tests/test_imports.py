@@ -16,6 +16,7 @@ ORDER = [
     "sampling",
     "options",
     "layers",
+    "recompute",
     "plain",
     "orders",
     "fused",

@@ -135,7 +135,7 @@ def test_a_killed_training_ends_with_the_same_weights(clone: Clone) -> None:
     done = subprocess.run(
         command, cwd=clone.path, check=True, capture_output=True, encoding="utf-8"
     )
-    assert f"goes on at iteration {stopped[1]}" in done.stdout + done.stderr
+    assert f"resumes at iteration {stopped[1]}" in done.stdout + done.stderr
     assert (weights.read_bytes(), curve.read_bytes()) == expected
     assert not list(clone.path.glob(".resume/*"))
     assert not [f for f in clone.path.rglob("*.partial") if ".dvc" not in f.parts]

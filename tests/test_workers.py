@@ -2,10 +2,12 @@
 
 import shutil
 from collections import namedtuple
+from collections.abc import Iterator
 from pathlib import Path
 
 import joblib
 import pytest
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.data.samples import workers
@@ -27,6 +29,11 @@ def set_room(monkeypatch: pytest.MonkeyPatch, folder: Path, free: int) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(free, 0, free))
 
 
+def choose(device: str = "cuda") -> tuple[int, str]:
+    """The number of workers of a device whose batches have 100 bytes."""
+    return workers.choose_workers(torch.device(device), lambda: 100)
+
+
 def test_cores_are_those_that_slurm_and_torchrun_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (count_cores(), share_cores()) == (16, 16)
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "6")
@@ -45,7 +52,7 @@ def test_the_batches_of_all_workers_fit_into_shared_memory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, expected: int
 ) -> None:
     set_room(monkeypatch, tmp_path, free)
-    number, note = workers.choose_workers(100)
+    number, note = choose()
     assert number == expected
     assert (f"enough for {expected} of 8 processes" in note) == (expected < 8)
     assert ("--shm-size" in note) == (expected < 8)
@@ -53,9 +60,10 @@ def test_the_batches_of_all_workers_fit_into_shared_memory(
 
 def test_one_core_or_no_shared_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     set_room(monkeypatch, tmp_path / "none", 0)
-    assert workers.choose_workers(100) == (8, "")
+    assert choose() == (8, "")
+    assert choose("cpu") == (0, "")
     monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
-    assert workers.choose_workers(100) == (0, "")
+    assert choose() == (0, "")
 
 
 class Unreadable(Dataset[int]):
@@ -77,6 +85,11 @@ def test_an_error_in_a_worker_is_its_sentence_alone(number: int) -> None:
 
 
 def test_the_end_of_a_worker_is_a_sentence() -> None:
+    def fail(words: str) -> Iterator[int]:
+        raise RuntimeError(words)
+        yield
+
     with pytest.raises(InputError, match=r"/dev/shm is full; `docker run --shm-size"):
-        workers.raise_worker_error(RuntimeError("DataLoader worker (pid 7) exited unexpectedly"))
-    workers.raise_worker_error(RuntimeError("another"))
+        list(workers.read_ahead(fail("DataLoader worker (pid 7) exited unexpectedly")))
+    with pytest.raises(RuntimeError, match="another"):
+        list(workers.read_ahead(fail("another")))

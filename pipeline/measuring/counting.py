@@ -21,7 +21,6 @@ from pipeline.engine.files import digest
 from pipeline.settings import fields, schema
 from pipeline.training.recipe import training_loss
 
-_BACKBONE = ("backbone", "stem", "ceil_mode", "output_stride", "widths", "levels")
 Maps = tuple[Tensor, Tensor]
 
 
@@ -185,7 +184,7 @@ class _FixedMaps(nn.Module):
 
 def select_backbone(network: fields.NetworkSettings) -> fields.NetworkSettings:
     """Return the settings of a network that shape its backbone's modules."""
-    return {key: network[key] for key in _BACKBONE if key in network}
+    return {key: network[key] for key in fields.BACKBONE_SETTINGS if key in network}
 
 
 def build_backbone(network: fields.NetworkSettings) -> Backbone | TimmBackbone:

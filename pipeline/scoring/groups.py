@@ -77,9 +77,9 @@ def load_groups(groups: Groups, device: torch.device) -> Iterator[Group]:
     Raises:
         InputError: A file can no longer be read.
     """
-    workers, note = 0, ""
-    if device.type != "cpu" and len(groups):
-        workers, note = choose_workers(_count_bytes(groups))
+    if not len(groups):
+        return
+    workers, note = choose_workers(device, lambda: _count_bytes(groups))
     if note:
         print(note)
     loader = DataLoader(

@@ -39,6 +39,8 @@ Protocol = Literal["whole", "sliding", "multi_scale"]
 TableName = Literal["ablation", "sampling", "beyond", "remedies"]
 _Scalar = bool | int | float | str
 NetworkSettings = dict[str, Any]  # as `Params.resolve_network` returns them
+# Those of them that shape the backbone's modules.
+BACKBONE_SETTINGS = ("backbone", "stem", "ceil_mode", "output_stride", "widths", "levels")
 OwnSettings = dict[Name, _Scalar | list[_Scalar]]  # of a file of contexts/, which has their types
 Sampling = Literal["random", "max", "average", "pyramid_random", "pyramid_max", "pyramid_average"]
 DatasetName = Literal["cityscapes", "camvid", "ade20k", "pascal_context"]

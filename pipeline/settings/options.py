@@ -26,6 +26,7 @@ class Options(Choices):
     output_norm: bool
     fusion_relu: bool
     form: Literal["fast", "plain", "fused"]
+    recompute: bool
 
 
 # A variant may change any option of its profile.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.engine.errors import InputError
 from pipeline.engine.files import digest
+from pipeline.settings.fields import BACKBONE_SETTINGS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pipeline.settings.fields import NetworkSettings
     from pipeline.settings.schema import Train
 
-_BACKBONE = ("backbone", "stem", "ceil_mode", "output_stride", "widths", "levels", "freeze")
 Maps = dict[str, tuple["Tensor", "Tensor"]]  # of backbones, by their settings and trial
 
 
@@ -87,7 +87,7 @@ class _TrialNetwork:
         from pipeline.engine import networks
 
         plain = network | {"options": network["options"] | {"form": "plain"}}
-        self.backbone_settings = [network.get(name) for name in _BACKBONE]
+        self.backbone_settings = [network.get(name) for name in (*BACKBONE_SETTINGS, "freeze")]
         self.maps = maps
         try:
             with torch.device("meta"):

@@ -83,5 +83,5 @@ def main(variant: str, seed: int) -> None:
         training = Training(run, fabric, paths, Store(data, "train"), cached)
         record = describe(run)
         if training.start:
-            fabric.print(f"{variant}-{seed}: goes on at iteration {training.start}")
+            fabric.print(f"{variant}-{seed}: resumes at iteration {training.start}")
         training.finish(record, fit(training, record))

@@ -37,9 +37,7 @@ def fit(training: Training, record: RunStart) -> Speed:
     total, at = run.train.iterations, training.start
     samples = NumberedSamples(training.store, run.train.augment, run.seed, training.cached)
     share = run.train.batch_size // fabric.world_size
-    workers, note = 0, ""
-    if fabric.device.type != "cpu":
-        workers, note = choose_workers(share * count_bytes(samples[0]))
+    workers, note = choose_workers(fabric.device, lambda: share * count_bytes(samples[0]))
     if note:
         fabric.print(note)
     source = load_batches(

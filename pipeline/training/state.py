@@ -98,7 +98,9 @@ class Training:
             checkpoint.restore_state(tensors, self.module, self.optimizer)
             return int(about["iteration"])
         except (InputError, KeyError, RuntimeError, ValueError):  # as a loss of power leaves it
-            self.fabric.print(f"{self._state} is damaged; {self.paths.name} starts anew")
+            self.fabric.print(
+                f"{self._state} is damaged; {self.paths.name} starts again from the beginning"
+            )
             self._build()  # because part of the state may be loaded
             return 0
 
@@ -121,7 +123,6 @@ class Training:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr(iteration) * group["factor"]
-        batch = batch._replace(labels=batch.labels.long())  # on the device, because they are larger
         self.optimizer.zero_grad()
         total = self._gradients(batch)
         self.optimizer.step()

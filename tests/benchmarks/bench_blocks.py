@@ -2,7 +2,8 @@
 
 Both forms take turns, so that a slow moment of the machine meets both. The ratio of the medians is
 printed with each case and stands in the benchmark's extra_info, as does that of the peaks of the
-tensors' memory that PyTorch's profiler counts, beyond inputs and weights.
+tensors' memory that PyTorch's profiler counts, beyond inputs and weights. "recompute" is the fast
+form with that option.
 """
 
 import time
@@ -31,7 +32,14 @@ CASES = [
 
 
 def call(
-    form: str, kind: str, channels: int, low: int | None, height: int, width: int, passes: str
+    form: str,
+    kind: str,
+    channels: int,
+    low: int | None,
+    height: int,
+    width: int,
+    passes: str,
+    **options: Any,
 ) -> Any:
     torch.manual_seed(0)
     block = NonLocalBlock(
@@ -40,7 +48,7 @@ def call(
         value_channels=256,
         low_channels=low,
         sampler=Sampler("pyramid_average", [1, 3, 6, 8]) if kind[0] == "a" else None,
-        options=BlockOptions(form=form, scale=True, **RELEASED),  # type: ignore[arg-type]
+        options=BlockOptions(form=form, scale=True, **RELEASED, **options),  # type: ignore[arg-type]
         relu=low is None,
     )
     shapes = [(1, c, height, width) for c in (channels, low) if c]
@@ -74,17 +82,22 @@ def peak_bytes(run: Any) -> int:
 @pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(str(x) for x in c if x))
 def test_fast_against_plain(case: tuple[Any, ...], benchmark: BenchmarkFixture) -> None:
     torch.set_num_threads(2)
-    plain, fast = call("plain", *case), call("fast", *case)
-    memory = peak_bytes(fast) / peak_bytes(plain)  # warms up as well
-    seconds: dict[str, list[float]] = {"plain": [], "fast": []}
+    calls = {"plain": call("plain", *case), "fast": call("fast", *case)}
+    if case[-1] != "forward":
+        calls["recompute"] = call("fast", *case, recompute=True)
+    peaks = {name: peak_bytes(run) for name, run in calls.items()}  # warms up as well
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
 
     def turn() -> None:
-        for name, run in (("plain", plain), ("fast", fast)):
+        for name, run in calls.items():
             begin = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - begin)
 
     benchmark.pedantic(turn, rounds=TURNS)
-    ratio = median(seconds["fast"]) / median(seconds["plain"])
-    benchmark.extra_info |= {"time": round(ratio, 3), "memory": round(memory, 3)}
-    print(f"\nfast / plain: time {ratio:.2f}, peak memory {memory:.2f}")
+    print()
+    for name in list(calls)[1:]:
+        duration = median(seconds[name]) / median(seconds["plain"])
+        memory = peaks[name] / peaks["plain"]
+        benchmark.extra_info[name] = {"time": round(duration, 3), "memory": round(memory, 3)}
+        print(f"{name} / plain: time {duration:.2f}, peak memory {memory:.2f}")

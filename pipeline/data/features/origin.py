@@ -7,20 +7,12 @@ from pipeline.data.features.store import Features
 from pipeline.engine.errors import InputError
 from pipeline.engine.weight_files import digest_weights
 from pipeline.settings import records
+from pipeline.settings.fields import BACKBONE_SETTINGS
 from pipeline.settings.paths import MANIFEST, locate_features
 from pipeline.settings.records import FeatureManifest, Manifest
 
 # The settings of a network that shape its maps.
-SETTINGS = (
-    "backbone",
-    "stem",
-    "ceil_mode",
-    "output_stride",
-    "widths",
-    "levels",
-    "weights",
-    "pixels",
-)
+SETTINGS = (*BACKBONE_SETTINGS, "weights", "pixels")
 
 
 def select_settings(network: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +38,7 @@ def open_features(
         InputError: There are none, or they are of other images or of another backbone.
     """
     folder = locate_features(profile)
-    remedy = "run `dvc repro features` to make them anew"
+    remedy = "run `dvc repro features` to compute them again"
     if not (folder / MANIFEST).exists():
         raise InputError(f"{folder / MANIFEST} is missing; {remedy}")
     about = records.read(FeatureManifest, folder / MANIFEST)

@@ -18,8 +18,7 @@ from pipeline.data.features.store import Features, Maps
 from pipeline.data.formats.base import BACKGROUND, IGNORE
 from pipeline.data.prepared.store import Store
 from pipeline.data.samples.augment import augment, augment_maps
-from pipeline.data.samples.workers import raise_worker_error
-from pipeline.engine.errors import InputError
+from pipeline.data.samples.workers import read_ahead
 from pipeline.settings.schema import Augment
 
 Pair = tuple[Tensor, Tensor]
@@ -162,13 +161,7 @@ def load_batches(
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
     )
-    try:
-        yield from loader
-    except InputError as error:  # a worker puts its traceback before the sentence
-        raise InputError(str(error).rpartition("InputError: ")[2].rstrip()) from None
-    except RuntimeError as error:
-        raise_worker_error(error)
-        raise
+    yield from read_ahead(loader)
 
 
 def count_bytes(sample: tuple[np.ndarray | Maps, np.ndarray, int]) -> int:

@@ -1,9 +1,11 @@
 """How many processes load samples, by the cores and by the room in shared memory."""
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
+
+import torch
 
 from pipeline.engine.cores import share_cores
 from pipeline.engine.errors import InputError
@@ -16,20 +18,23 @@ _ADVICE = "`docker run --shm-size=8g` or `--ipc=host` gives a container more"
 _DEATHS = ("DataLoader worker", "unable to allocate shared memory", "unable to write to file")
 
 
-def choose_workers(batch_bytes: int) -> tuple[int, str]:
+def choose_workers(device: torch.device, count_bytes: Callable[[], int]) -> tuple[int, str]:
     """Return the number of workers, and why it is lower than the cores allow.
 
-    Workers hand batches over through shared memory. Without room for one worker the process loads
-    the samples itself, which is number 0.
+    Workers hand batches over through shared memory. Without room for one worker, and where the CPU
+    trains, the process loads the samples itself, which is number 0.
 
     Args:
-        batch_bytes: The size of a batch.
+        device: What trains or predicts.
+        count_bytes: Returns the size of a batch; called for a GPU alone.
     """
+    if device.type == "cpu":
+        return 0, ""
     workers = min(MOST, share_cores() - 1)
     if not SHARED.is_dir():
         return workers, ""
     free = shutil.disk_usage(SHARED).free
-    fitting = max(0, (free // batch_bytes - 1) // AHEAD)
+    fitting = max(0, (free // count_bytes() - 1) // AHEAD)
     if fitting >= workers:
         return workers, ""
     return fitting, (
@@ -49,13 +54,8 @@ def read_ahead(loader: Iterable[T]) -> Iterator[T]:
     except InputError as error:  # a worker puts its traceback before the sentence
         raise InputError(str(error).rpartition("InputError: ")[2].rstrip()) from None
     except RuntimeError as error:
-        raise_worker_error(error)
+        if any(words in str(error) for words in _DEATHS):
+            raise InputError(
+                f"a process that loads samples ended, perhaps because {SHARED} is full; {_ADVICE}"
+            ) from None
         raise
-
-
-def raise_worker_error(error: RuntimeError) -> None:
-    """Raise an InputError if a worker ended because shared memory is full."""
-    if any(words in str(error) for words in _DEATHS):
-        raise InputError(
-            f"a process that loads samples ended, perhaps because {SHARED} is full; {_ADVICE}"
-        ) from None

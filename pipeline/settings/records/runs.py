@@ -26,6 +26,12 @@ class Config(Strict):
     )
     seed: int = Field(description="seed of weights, sample order and augmentation")
 
+    @field_validator("network", mode="after")
+    @classmethod
+    def _complete_network(cls, network: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Say that a run kept all of attention if it is from before there was a choice."""
+        return {**network, "options": {"recompute": False} | network["options"]}
+
     @field_validator("train", mode="before")
     @classmethod
     def _complete(cls, train: object) -> object:
