@@ -2,6 +2,7 @@
 # make verify  does this machine train the committed network again, bit for bit
 # make bench   the blocks' speed          make lint   style and types
 # make bench-jobs  make repro with two runs side by side against one
+# make experiments   DVC's experiments in a few columns
 # make mutants [SAMPLE=200] [SEED=0]   how many small wrong changes the fast tests catch; hours
 # make lock    renew the lock file        make audit  known faults of the locked packages
 
@@ -14,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY = true
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup repro verify test mutants bench bench-jobs lint ui lock audit
+.PHONY: setup repro verify test mutants bench bench-jobs lint ui experiments lock audit
 setup: $(STAMP)
 
 # uv comes from the lock file too, so every package that is installed has its hash checked.
@@ -49,6 +50,9 @@ lint: setup
 	ruff check .
 	ruff format --check .
 	mypy
+
+experiments: setup
+	dvc exp show --drop '.*' --keep '^(Experiment|profile|seeds|miou\.(baseline|apnb|afnb|ann)|results\.supported)$$'
 
 audit: setup
 	python .ci/audit.py

@@ -20,13 +20,13 @@ class Figure:
         file: Its path below the page's folder.
         alternative: The text for a reader who does not see it.
         caption: The plain text below it.
-        drawn: Whether it is a figure, with a CSV and a PDF file beside it.
+        module: For a figure with a CSV and a PDF file beside it, the file that draws it.
     """
 
     file: str
     alternative: str
     caption: str = ""
-    drawn: bool = False
+    module: str | None = None
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,16 @@ WORDS = {
         ),
     },
 }
+MODULES = {  # which file of this folder draws a figure
+    "order-ablation": "accuracy",
+    "miou-against-cost": "accuracy",
+    "order-sampling": "accuracy",
+    "miou-against-anchors": "accuracy",
+    "iou-by-class": "accuracy",
+    "operation-times": "costs",
+    "cost-against-positions": "costs",
+    "learning-curves": "curves",
+}
 SUBJECTS = {  # what must be measured for a figure
     "order-ablation": "the ablation's rows",
     "miou-against-cost": "the variants or the networks' costs (`dvc repro networks`)",
@@ -113,7 +123,8 @@ def add_figures(section: Section, current: bool, paths: ReportPaths) -> Section:
         if not current:
             notes.append(f"*{caption}* {STALE}")
         elif (folder / f"{name}.svg").exists():
-            figures.append(Figure(f"{folder.name}/{name}.svg", alternative, caption, drawn=True))
+            module = f"pipeline/reporting/figures/{MODULES[name]}.py"
+            figures.append(Figure(f"{folder.name}/{name}.svg", alternative, caption, module))
         else:
             notes.append(f"*{caption}* {MISSING.format(SUBJECTS[name])}")
     return replace(section, figures=tuple(figures), notes="\n\n".join(filter(None, notes)))

@@ -88,6 +88,9 @@ OPTIONS = (
     Deviation("batch norm after W_o", "output_norm", "not said", "no", UNKNOWN, False),
     Deviation("ReLU after AFNB and FNB", "fusion_relu", "not said", "no", UNKNOWN, False),
     Deviation("form, the same up to rounding", "form", "plain: the equations", UNKNOWN),
+    Deviation(
+        "attention again in the backward pass", "recompute", "not said", "no", UNKNOWN, False
+    ),
 )
 NETWORK = (
     Deviation("backbone", "backbone", "ResNet-101", "ResNet-101", "resnet101", "resnet101"),
