@@ -25,6 +25,7 @@ from pipeline.reporting.sections import Section
 from pipeline.settings import params
 from pipeline.stages import figures, pictures, report
 from tests import reporting
+from tests.conftest import ROOT
 from tests.reporting import CLAIMS
 from tests.test_report import SETTINGS
 
@@ -57,7 +58,9 @@ def test_the_page_is_one_file_with_every_figure_and_picture(reports: Path) -> No
         if tag in ("script", "iframe", "object") or (tag == "link" and given["rel"] != "icon"):
             assert not {"src", "href", "data"} & given.keys()
         if tag == "a" and not given["href"].startswith("#"):  # type: ignore[union-attr]
-            assert (reports / str(given["href"]).partition("#")[0]).exists()
+            file = str(given["href"]).partition("#")[0]
+            folder = ROOT / "reports/embedded" if file.startswith("../../") else reports
+            assert (folder / file).exists(), file
     shown = {i["alt"] for i in images}
     for figure in WORDS.values():
         for name, (alternative, _) in figure.items():
