@@ -186,7 +186,7 @@ def main() -> int:
         time_steps(out)
         return 0
     if unknown := [name for name in names if name not in STEPS]:
-        parser.error(f"STEP is {unknown[0]}; allowed are {', '.join(STEPS)}")
+        parser.error(f"STEP must be one of {', '.join(STEPS)}, got {unknown[0]}")
     out.mkdir(parents=True, exist_ok=True)
     failed = []
     for name in names:

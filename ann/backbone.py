@@ -122,11 +122,11 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         if name not in BACKBONES:
-            raise ValueError(f"backbone is {name!r}; allowed are {', '.join(BACKBONES)}")
+            raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {name!r}")
         if stem not in STEMS:
-            raise ValueError(f"stem is {stem!r}; allowed are {', '.join(STEMS)}")
+            raise ValueError(f"stem must be one of {', '.join(STEMS)}, got {stem!r}")
         if (name == SMALL) != (widths is not None) or len(widths or STRIDES) != len(STRIDES):
-            raise ValueError(f"widths is {widths}; allowed are four for {SMALL}, none for others")
+            raise ValueError(f"widths must be four for {SMALL} and None for others, got {widths}")
         if widths is not None:
             layers, stages = self._small(widths)
         else:
@@ -206,5 +206,5 @@ def make_backbone(
     if name.startswith(PREFIX):
         return TimmBackbone(name, output_stride=output_stride, levels=levels)
     if levels is not None:
-        raise ValueError(f"levels is {list(levels)}; only a backbone of timm takes levels")
+        raise ValueError(f"levels must be None without a backbone of timm, got {list(levels)}")
     return Backbone(name, output_stride=output_stride, **options)

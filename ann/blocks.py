@@ -74,8 +74,8 @@ class NonLocalBlock(nn.Module):
         share_value = options.share_key_value and self.fuses
         if share_value and key_channels != value_channels:
             raise ValueError(
-                f"value_channels is {value_channels}; with share_key_value allowed is only "
-                f"key_channels, {key_channels}"
+                f"value_channels must equal key_channels, {key_channels}, with share_key_value, "
+                f"got {value_channels}"
             )
         norm, bias = options.embedding_norm, options.bias
         self.query = embedding(channels, key_channels, norm, bias)
@@ -131,11 +131,9 @@ class NonLocalBlock(nn.Module):
 
     def _check(self, x: Tensor, low: Tensor | None) -> None:
         if self.fuses != (low is not None):
-            raise ValueError(
-                "low is given to the fusion blocks (low_channels set) and only to them"
-            )
+            raise ValueError("low must be given if low_channels is set, and only then")
         for name, value, channels in (("x", x, self.channels), ("low", low, self.low_channels)):
             if value is None:
                 continue
             if value.shape[1] != channels:
-                raise ValueError(f"{name} has {value.shape[1]} channels; allowed is {channels}")
+                raise ValueError(f"{name} must have {channels} channels, got {value.shape[1]}")

@@ -65,7 +65,7 @@ def find_state(content: Any, expected: Mapping[str, Tensor], *, others_allowed: 
 def list_faults(
     tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, others_allowed: bool
 ) -> list[str]:
-    """List what keeps the tensors from the network, a phrase for each name.
+    """List what keeps the tensors from loading into the network, a phrase for each name.
 
     A missing or superfluous counter of batches is no fault; PyTorch itself takes a missing one as
     0.
@@ -77,7 +77,7 @@ def list_faults(
     """
     modules = {name.split(".")[0] for name in expected}
     wrong = [
-        f"{name} is {_describe(tensors[name])}, allowed is {_describe(empty)}"
+        f"{name} must be {_describe(empty)}, got {_describe(tensors[name])}"
         for name, empty in expected.items()
         if name in tensors and not _fits(name, tensors[name], empty)
     ]
@@ -87,7 +87,7 @@ def list_faults(
         if name not in tensors and not name.endswith(_COUNTER)
     ]
     return wrong + [
-        f"{name} is not of it"
+        f"{name} is no tensor of the network"
         for name in tensors
         if name not in expected
         and not name.endswith(_COUNTER)

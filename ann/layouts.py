@@ -33,7 +33,7 @@ def layout_settings(layout: str) -> dict[str, Any]:
         ValueError: It names the layouts that there are.
     """
     if layout not in LAYOUTS:
-        raise ValueError(f"layout is {layout!r}; allowed are {', '.join(LAYOUTS)}")
+        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
     authors = layout == "authors"
     return {
         "backbone": "resnet101",
@@ -109,7 +109,7 @@ def import_match(layout: str, content: Mapping[str, Any]) -> tuple[dict[str, Ten
         for copies in names.values()
         if any(not _equal(tensors, copies[0], other) for other in copies[1:])
     ]
-    _refuse(layout, [f"{pair} differ, allowed are equal copies" for pair in unequal])
+    _refuse(layout, [f"{pair} must be equal copies" for pair in unequal])
     state = {name: tensors[c[0]] for name, c in names.items() if c[0] in tensors}
     state = _swap_colours(layout, complete(state, own))
     return state | pixel_statistics(settings["pixels"]), match
@@ -149,7 +149,7 @@ def export_state(layout: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     own = _own_state(layout, 1 if classifier is None else len(classifier))
     _refuse(layout, list_faults(state, own | statistics, others_allowed=False))
     other = [name for name, values in statistics.items() if not torch.equal(state[name], values)]
-    _refuse(layout, [f"{name} is that of other pixels" for name in other])
+    _refuse(layout, [f"{name} must be that of the layout" for name in other])
     state = _swap_colours(layout, complete(state, own))
     return {their: state[name] for name in own for their in rename(layout, name)}
 

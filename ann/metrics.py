@@ -78,7 +78,7 @@ def scores(confusion: npt.NDArray[np.int64]) -> Scores:
     hits = confusion.diagonal()
     true, union = confusion.sum(axis=1), confusion.sum(axis=1) + confusion.sum(axis=0) - hits
     if not true.sum():
-        raise ValueError("no labelled pixel: there is nothing to score")
+        raise ValueError("the labels must have at least one labelled pixel to score")
     iou = np.full(len(hits), np.nan)
     iou[union > 0] = hits[union > 0] / union[union > 0]
     valid = iou[union > 0]

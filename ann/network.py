@@ -44,8 +44,8 @@ def pixel_statistics(pixels: str, backbone: nn.Module | None = None) -> dict[str
     """
     known = getattr(backbone, "pixels", None)
     if (pixels == OF_TIMM) != (known is not None):
-        allowed = OF_TIMM if known else ", ".join(PIXELS)
-        raise ValueError(f"pixels is {pixels!r}; allowed with this backbone is {allowed}")
+        allowed = OF_TIMM if known else " or ".join(PIXELS)
+        raise ValueError(f"pixels must be {allowed} with this backbone, got {pixels!r}")
     mean, std = known or PIXELS[pixels]
     return {"mean": torch.tensor(mean), "variance": torch.tensor(std) ** 2}
 
@@ -109,7 +109,7 @@ class SegmentationNetwork(nn.Module):
             ("pixels", pixels, (*PIXELS, OF_TIMM)),
         ):
             if value not in allowed:
-                raise ValueError(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
         self.align_corners = align_corners
         self.backbone = make_backbone(
             backbone,

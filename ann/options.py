@@ -57,11 +57,11 @@ class BlockOptions:
         for name, allowed in choices:
             if getattr(self, name) not in allowed:
                 raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}"
+                    f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}"
                 )
         if self.form == "fused" and self.normalization != "softmax":
             raise ValueError(
-                f"normalization is {self.normalization!r}; allowed in the fused form is softmax"
+                f"normalization must be softmax in the fused form, got {self.normalization!r}"
             )
         if self.form == "fused" and self.output_norm:
-            raise ValueError("output_norm is True; allowed in the fused form is False")
+            raise ValueError("output_norm must be False in the fused form, got True")

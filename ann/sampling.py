@@ -50,11 +50,11 @@ class Sampler(nn.Module):
     def __init__(self, sampling: str, pool_sizes: Sequence[int], stream: int = 0) -> None:
         super().__init__()
         if sampling not in SAMPLINGS:
-            raise ValueError(f"sampling is {sampling!r}; allowed are {', '.join(SAMPLINGS)}")
+            raise ValueError(f"sampling must be one of {', '.join(SAMPLINGS)}, got {sampling!r}")
         if not pool_sizes or min(pool_sizes) < 1:
-            raise ValueError(f"pool_sizes is {list(pool_sizes)}; allowed are sizes of 1 or more")
+            raise ValueError(f"pool_sizes must list sizes of 1 or more, got {list(pool_sizes)}")
         if not sampling.startswith("pyramid_") and len(pool_sizes) > 1:
-            raise ValueError(f"pool_sizes is {list(pool_sizes)}; {sampling} sampling takes one")
+            raise ValueError(f"pool_sizes must be one size for {sampling}, got {list(pool_sizes)}")
         self.sampling, self.pool_sizes, self.stream = sampling, tuple(pool_sizes), stream
 
     @property
@@ -99,8 +99,8 @@ class Sampler(nn.Module):
         """
         if self.sampling == "random" and anchors(self.pool_sizes) > height * width:
             raise ValueError(
-                f"pool_sizes is {list(self.pool_sizes)}; allowed are at most {height * width} "
-                f"positions, which the feature map of {height}x{width} has"
+                f"pool_sizes must draw at most {height * width} positions, because the feature map "
+                f"has {height}x{width}, got {list(self.pool_sizes)}"
             )
 
     def _average(self, x: Tensor, height: int, width: int) -> Tensor:

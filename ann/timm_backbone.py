@@ -36,8 +36,8 @@ def make_model(name: str, **options: Any) -> nn.Module:
     timm, own = _import_timm(name), name.removeprefix(PREFIX)
     if not timm.is_model(own):
         close = get_close_matches(own, timm.list_models(pretrained=False), 3)
-        near = f"; near are {', '.join(PREFIX + model for model in close)}" if close else ""
-        raise ValueError(f"backbone is {name!r}; timm {timm.__version__} has no such model{near}")
+        near = f"; did you mean {', '.join(PREFIX + model for model in close)}?" if close else ""
+        raise ValueError(f"backbone must be a model of timm {timm.__version__}, got {name!r}{near}")
     return timm.create_model(own, pretrained=False, **options)
 
 
@@ -67,7 +67,7 @@ class TimmBackbone(nn.Module):
             model = make_model(name, output_stride=output_stride)
         except (AssertionError, NotImplementedError, TypeError) as error:
             raise ValueError(
-                f"output_stride is {output_stride}; {name} cannot change its stride ({error})"
+                f"output_stride must be {name}'s own, which is fixed, got {output_stride} ({error})"
             ) from None
         self.pixels = tuple(
             tuple(255 * value for value in model.pretrained_cfg[key])  # type: ignore[index]
@@ -79,9 +79,9 @@ class TimmBackbone(nn.Module):
             expected = tuple(side // output_stride for side in _SIDES)
             if len(shape) != 4 or shape[2:] != expected:
                 raise ValueError(
-                    f"levels has {level!r}; its output for an image of {_SIDES[0]}x{_SIDES[1]} is "
-                    f"{'x'.join(map(str, shape[1:]))}, and output_stride {output_stride} needs a "
-                    f"map of Cx{expected[0]}x{expected[1]}"
+                    f"levels must give maps of Cx{expected[0]}x{expected[1]} for an image of "
+                    f"{_SIDES[0]}x{_SIDES[1]} with output_stride {output_stride}, got "
+                    f"{'x'.join(map(str, shape[1:]))} of {level!r}"
                 )
         self.stage4_channels, self.stage5_channels = (shape[1] for shape in shapes)
 
@@ -109,15 +109,15 @@ def _cut(name: str, model: nn.Module, levels: Sequence[str] | None) -> nn.Module
     example = f"; {name} has, among others, {', '.join(known)}" if known else ""
     if levels is None or len(levels) != 2 or len(set(levels)) != 2:
         shown = None if levels is None else list(levels)
-        raise ValueError(f"levels is {shown}; a timm backbone needs two of its modules{example}")
+        raise ValueError(f"levels must be two modules of the timm backbone, got {shown}{example}")
     modules = dict(model.named_modules())
     for level in levels:
         if level not in modules or not level:
-            raise ValueError(f"levels has {level!r}; {name} has no such module{example}")
+            raise ValueError(f"levels must be modules of {name}, got {level!r}{example}")
     try:
         return create_feature_extractor(model, {levels[0]: "stage4", levels[1]: "stage5"})
     except Exception as error:  # of any type: the model's code runs on stand-ins for tensors
         reason = str(error).partition("\n")[0]
         raise ValueError(
-            f"levels is {list(levels)}; {name} cannot be cut there ({reason})"
+            f"levels must be where {name} can be cut, got {list(levels)} ({reason})"
         ) from None

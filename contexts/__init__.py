@@ -34,7 +34,7 @@ def load(name: str) -> ModuleType:
         ValueError: It names the contexts that there are.
     """
     if name not in names():
-        raise ValueError(f"context is {name!r}; allowed are {', '.join(names())}")
+        raise ValueError(f"context must be one of {', '.join(names())}, got {name!r}")
     return import_module(f"contexts.{name}")
 
 
@@ -50,4 +50,4 @@ def at_least_one(**settings: int | Sequence[int]) -> None:
     for name, value in settings.items():
         values = value if isinstance(value, Sequence) else [value]
         if not values or min(values) < 1:
-            raise ValueError(f"{name} is {value}; allowed is 1 or more")
+            raise ValueError(f"{name} must be 1 or more, got {value}")

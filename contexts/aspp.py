@@ -45,8 +45,8 @@ class Context(ASPP):  # type: ignore[misc]
         height, width = x.shape[2:]
         if max(self.rates) >= min(height, width):
             raise ValueError(
-                f"rates is {list(self.rates)}; allowed are 1 to {min(height, width) - 1}, because "
-                f"a wider convolution sees only padding on the feature map of {height}x{width}"
+                f"rates must be 1 to {min(height, width) - 1}, got {list(self.rates)}, because a "
+                f"wider convolution sees only padding on the feature map of {height}x{width}"
             )
         y: Tensor = super().forward(x)
         return y

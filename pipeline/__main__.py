@@ -353,11 +353,11 @@ def refuse(error: Any) -> NoReturn:
     if commands is not None:
         what = "option" if sys.argv[1].startswith("-") else "command"
         allowed = ", ".join(commands if what == "command" else ["--help"])
-        sentence = f"there is no {what} {sys.argv[1]!r}; allowed are {allowed}"
+        sentence = f"{what} must be one of {allowed}, got {sys.argv[1]!r}"
     elif hasattr(error, "possibilities"):  # an option that the command does not have
         options = [o for p in context.command.params for o in p.opts if o.startswith("--")]
         allowed = ", ".join([*options, "--help"])
-        sentence = f"{context.info_name} has no option {error.option_name}; allowed are {allowed}"
+        sentence = f"{context.info_name} takes {allowed}, got {error.option_name}"
     else:
         see = context.command_path if context else f"python -m pipeline {sys.argv[1]}"
         sentence = f"{error.format_message().rstrip('.')}; see `{see} --help`"

@@ -120,18 +120,18 @@ def test_gradients_are_those_of_finite_differences() -> None:
 def test_impossible_inputs_are_refused(form: str) -> None:
     options = BlockOptions(form=form)
     made = block(low_channels=8, sampler=Sampler("random", [6]), options=options)
-    with pytest.raises(ValueError, match=r"pool_sizes is \[6\]; allowed are at most 35 .* 5x7"):
+    with pytest.raises(ValueError, match=r"pool_sizes must draw at most 35 .* 5x7, got \[6\]"):
         made(example(), example(8))
-    with pytest.raises(ValueError, match="low has 12 channels; allowed is 8"):
+    with pytest.raises(ValueError, match="low must have 8 channels, got 12"):
         made(example(), example())
 
 
 def test_impossible_blocks_are_refused() -> None:
-    with pytest.raises(ValueError, match="normalization is 'tanh'; allowed are softmax"):
+    with pytest.raises(ValueError, match="normalization must be one of softmax"):
         BlockOptions(normalization="tanh")
-    with pytest.raises(ValueError, match="'none'; allowed in the fused form is softmax"):
+    with pytest.raises(ValueError, match="must be softmax in the fused form, got 'none'"):
         BlockOptions(normalization="none", form="fused")
-    with pytest.raises(ValueError, match="value_channels is 6"):
+    with pytest.raises(ValueError, match=r"value_channels must equal key_channels, 4, .* got 6"):
         NonLocalBlock(C, key_channels=4, value_channels=6, low_channels=8)
-    with pytest.raises(ValueError, match="low is given"):
+    with pytest.raises(ValueError, match="low must be given if"):
         block()(example(), example())

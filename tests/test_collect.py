@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.engine import yaml_file
+from pipeline.engine.errors import InputError
 from pipeline.settings import params, records
 from pipeline.settings.inputs import of_run
 from pipeline.settings.paths import ReportPaths, RunPaths
@@ -206,3 +207,18 @@ def test_nothing_measured_is_two_empty_tables(
     assert PATHS.results.read_text(encoding="utf-8") == ""
     assert PATHS.curves.read_text(encoding="utf-8") == "variant,seed,iteration,loss\n"
     assert capsys.readouterr().out.endswith(" runs are measured\n")
+
+
+def test_committed_runs_are_not_overwritten_with_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a fresh clone, where a stage that is run by hand finds no run."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", ".")
+    for path in (PATHS.results, PATHS.curves):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, path)
+    before = PATHS.results.read_bytes(), PATHS.curves.read_bytes()
+    with pytest.raises(InputError, match=r"embedded\.jsonl would lose its runs"):
+        collect.main()
+    assert (PATHS.results.read_bytes(), PATHS.curves.read_bytes()) == before

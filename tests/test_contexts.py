@@ -224,19 +224,19 @@ def refuse(settings: schema.Params) -> None:
         (
             "aspp",
             {"rates": [3, 16]},
-            "variants.aspp: rates is [3, 16]; allowed are 1 to 15, because",
+            "variants.aspp: rates must be 1 to 15, got [3, 16], because",
         ),
-        ("aspp", {"rates": ["3"]}, "variants.aspp.settings.rates.0 is '3'; allowed is a valid int"),
+        ("aspp", {"rates": ["3"]}, "variants.aspp.settings.rates.0 must be a valid int"),
         ("aspp", {"rate": 3}, "variants.aspp.settings.rate is not a known key"),
         (
             "ppm",
             {"bins": [1, -2]},
-            "variants.ppm: bins is [1, -2]; allowed is 1 or more",
+            "variants.ppm: bins must be 1 or more",
         ),
-        ("ppm", {"width": 0}, "variants.ppm: width is 0; allowed is 1 or more"),
-        ("ppm", {"bins": []}, "variants.ppm: bins is []; allowed is 1 or more"),
-        ("ppm", {"width": 2.5}, "variants.ppm.settings.width is 2.5; allowed is a valid integer"),
-        ("criss_cross", {"recurrence": 0}, "criss_cross: recurrence is 0; allowed is 1 or more"),
+        ("ppm", {"width": 0}, "variants.ppm: width must be 1 or more"),
+        ("ppm", {"bins": []}, "variants.ppm: bins must be 1 or more"),
+        ("ppm", {"width": 2.5}, "variants.ppm.settings.width must be a valid integer"),
+        ("criss_cross", {"recurrence": 0}, "criss_cross: recurrence must be 1 or more"),
     ],
 )
 def test_nonsensical_settings_are_refused(

@@ -160,17 +160,23 @@ def raise_value(pair: Pair) -> None:
 BAD: dict[str, tuple[Callable[[Pair], object], str]] = {
     "cut image": (lambda p: cut(p.image), "{image}: cannot be read ("),
     "cut label": (lambda p: cut(p.label), "{label}: cannot be read "),
-    "empty file": (lambda p: p.image.write_bytes(b""), "{image}: not an image"),
-    "text": (lambda p: p.image.write_text("no image", encoding="utf-8"), "{image}: not an image"),
+    "empty file": (lambda p: p.image.write_bytes(b""), "{image} must be an image"),
+    "text": (
+        lambda p: p.image.write_text("no image", encoding="utf-8"),
+        "{image} must be an image",
+    ),
     "lost label": (lambda p: p.label.unlink(), "{image}: the image has no label"),
     "lost image": (lambda p: p.image.unlink(), "{label}: the label has no image"),
-    "other size": (lambda p: image(p.image, (50, 60)), "but its image is 60x50; allowed is the"),
-    "high value": (raise_value, "{label}: label value "),
+    "other size": (
+        lambda p: image(p.image, (50, 60)),
+        "{label} must have the size of its image, 60x50, got ",
+    ),
+    "high value": (raise_value, "{label} must have "),
 }
 BAD_PNG: dict[str, tuple[Callable[[Pair], object], str]] = {
-    "16 bits": (lambda p: regrey(p.label, "I;16"), "{label}: a 16-bit image; allowed are 8-bit"),
-    "RGBA": (lambda p: regrey(p.label, "RGBA"), "{label}: an RGBA image; allowed are 8-bit"),
-    "palette": (lambda p: regrey(p.label, "P"), "{label}: a palette image; allowed are 8-bit grey"),
+    "16 bits": (lambda p: regrey(p.label, "I;16"), "{label} must hold 8-bit grey"),
+    "RGBA": (lambda p: regrey(p.label, "RGBA"), "{label} must hold 8-bit grey"),
+    "palette": (lambda p: regrey(p.label, "P"), "{label} must hold 8-bit grey"),
     "flipped label": (lambda p: flip(p.label), "{label}: cannot be read "),
 }
 BAD_PNG_IMAGE: dict[str, tuple[Callable[[Pair], object], str]] = {
@@ -212,11 +218,11 @@ def test_a_png_that_only_its_decoder_finds_bad_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("form", "sentence"),
     [
-        ("cityscapes", "label value 34; allowed are cityscapes's 0 to 33"),
-        ("camvid", "label value 12; allowed are camvid's 0 to 11"),
-        ("ade20k", "label value 151; allowed are ade20k's 0 to 150"),
-        ("pascal_context", "label value 460; allowed are pascal_context's 0 to 459"),
-        ("pascal_context png", "label value 60; allowed are 0 to 59"),
+        ("cityscapes", "must have cityscapes's label values, 0 to 33, got 34"),
+        ("camvid", "must have camvid's label values, 0 to 11, got 12"),
+        ("ade20k", "must have ade20k's label values, 0 to 150, got 151"),
+        ("pascal_context", "must have pascal_context's label values, 0 to 459, got 460"),
+        ("pascal_context png", "must have label values of 0 to 59, got 60"),
     ],
 )
 def test_the_allowed_values_are_told(form: str, sentence: str, tmp_path: Path) -> None:
@@ -228,11 +234,11 @@ def test_the_allowed_values_are_told(form: str, sentence: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("held", "sentence"),
     [
-        ({"labels": np.ones((72, 80))}, "no variable LabelMap"),
-        ({"LabelMap": "text"}, "LabelMap holds other things than a map of label numbers"),
-        ({"LabelMap": np.full((72, 80), 1.5)}, "LabelMap holds other things"),
-        ({"LabelMap": np.full((72, 80), -1)}, "LabelMap holds other things"),
-        ({"LabelMap": np.ones((72, 80, 3))}, "LabelMap holds other things"),
+        ({"labels": np.ones((72, 80))}, "must have the variable LabelMap"),
+        ({"LabelMap": "text"}, "must have a map of label numbers as LabelMap"),
+        ({"LabelMap": np.full((72, 80), 1.5)}, "must have a map of label numbers"),
+        ({"LabelMap": np.full((72, 80), -1)}, "must have a map of label numbers"),
+        ({"LabelMap": np.ones((72, 80, 3))}, "must have a map of label numbers"),
     ],
 )
 def test_a_mat_file_without_a_label_map_is_refused(
@@ -241,7 +247,7 @@ def test_a_mat_file_without_a_label_map_is_refused(
     dataset, root = make("pascal_context", tmp_path)
     file = dataset.pairs(root, "train")[0].label
     savemat(file, held)
-    assert f"{file}: {sentence}" in refusal(dataset, root)
+    assert f"{file} {sentence}" in refusal(dataset, root)
 
 
 def test_label_numbers_may_be_doubles(tmp_path: Path) -> None:
@@ -260,11 +266,11 @@ def test_many_bad_files_are_told_at_once(tmp_path: Path) -> None:
             label(root / f"{split}annot" / f"0001TP_{i:06d}.png", 200)
     told = refusal(dataset, root)
     assert told.startswith("15 bad files (the first 10):")
-    assert told.count("label value") == 10
+    assert told.count("label values") == 10
     for file in list(root.glob("trainannot/*"))[:12]:
         file.unlink()
     told = refusal(dataset, root)
-    assert told.startswith("12 files in train lack their other half (the first 10):")
+    assert told.startswith("12 images or labels in train have no partner (the first 10):")
     assert told.count("has no label") == 10
 
 
@@ -292,7 +298,7 @@ def test_an_empty_split_is_refused(form: str, tmp_path: Path) -> None:
         for pair in dataset.pairs(root, "val"):
             pair.image.unlink()
             pair.label.unlink()
-    assert "the val split is empty" in refusal(dataset, root)
+    assert "the val split must have at least one image" in refusal(dataset, root)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -70,14 +70,20 @@ def test_a_merge_has_each_run_once_in_the_order_of_params_yaml(workplace: Path) 
         (run("ann", 0, 0.51), "run ann-0 differs between a.jsonl and b.jsonl; keep one"),
         (
             run("ann", 1, **{"record.code.digest": ZEROS}),
-            f"code digest is {ZEROS} of run ann-1",
+            f"code digest must be the same in all files: it is {ZEROS} for run ann-1",
         ),
         (
             run("ann", 1, **{"scores.dataset_digest": ZEROS}),
-            f"dataset digest is {ZEROS} of ru",
+            f"dataset digest must be the same in all files: it is {ZEROS} for ru",
         ),
-        (run("ann", 1, **{"record.config.train.power": 2.0}), "config.train.power is 2.0 of run a"),
-        (run("ann", 1, **{"record.profile": "camvid"}), "profile is camvid of run ann-1 in b.json"),
+        (
+            run("ann", 1, **{"record.config.train.power": 2.0}),
+            "power must be the same in all files: it is 2.0",
+        ),
+        (
+            run("ann", 1, **{"record.profile": "camvid"}),
+            "profile must be the same in all files: it is c",
+        ),
     ],
 )
 def test_other_code_data_and_settings_are_never_pooled(
@@ -111,7 +117,7 @@ def test_a_file_that_is_no_results_file(text: str | None, sentence: str, workpla
 @pytest.mark.parametrize("name", ["embedded", "../x", "B", ""])
 def test_a_name_that_is_none_of_an_experiment(name: str, workplace: Path) -> None:
     write(a=[run("ann", 0)])
-    with pytest.raises(InputError, match=f"NAME is '{name}'"):
+    with pytest.raises(InputError, match=f"NAME must .* got '{name}'"):
         merge.main(name, [Path("a.jsonl")])
 
 
@@ -245,7 +251,7 @@ def test_label_files_of_others_are_scored_and_shown(
             lambda f: Image.new("L", (64, 64), 7).save(f),
             "is of 64x64 pixels; its image is of 128",
         ),
-        (lambda f: Image.new("L", (128, 64), 0).save(f), "has the value 0, which is no class"),
+        (lambda f: Image.new("L", (128, 64), 0).save(f), "got 0, which is no class"),
         (lambda f: f.write_bytes(b"no"), "theirs/"),
     ],
     ids=["missing", "extra", "twice", "size", "value", "broken"],

@@ -258,7 +258,7 @@ def test_a_disk_that_takes_no_more_is_one_sentence(what: str, name: str, tmp_pat
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (errno.ENOSPC, "no room is left on the disk"),
+        (errno.ENOSPC, "the disk is full"),
         (errno.EACCES, "there is no permission"),
         (errno.EROFS, "the disk is read-only"),
     ],

@@ -99,7 +99,7 @@ def test_no_file_and_no_network_are_one_sentence(workplace: Path) -> None:
 
 
 def test_an_unknown_name_and_a_name_that_is_taken(workplace: Path) -> None:
-    refused(f"NAME is 'ann'; allowed are {NAME}", workplace, "ann")
+    refused(f"NAME must be one of {NAME}, got 'ann'", workplace, "ann")
     text = Path("params.yaml").read_text(encoding="utf-8")
     other = f"checkpoints:\n  {NAME}: {{file: mine.pth, layout: mmseg}}"
     Path("params.yaml").write_text(text.replace("checkpoints: {}", other), encoding="utf-8")

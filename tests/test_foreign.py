@@ -236,12 +236,12 @@ def test_what_differs_is_named_with_both_shapes() -> None:
         return find_state(tensors, GOOD, others_allowed=True).faults
 
     assert told(GOOD | {"conv.weight": torch.ones(5, 3, 1, 1)}) == [
-        "conv.weight is 5x3x1x1, allowed is 4x3x1x1"
+        "conv.weight must be 4x3x1x1, got 5x3x1x1"
     ]
     assert told(GOOD | {"conv.weight": torch.ones(4, 3, 1, 1, dtype=torch.int8)}) == [
-        "conv.weight is 4x3x1x1 of int8, allowed is 4x3x1x1"
+        "conv.weight must be 4x3x1x1, got 4x3x1x1 of int8"
     ]
-    assert told(GOOD | {"conv.extra": torch.ones(1)}) == ["conv.extra is not of it"]
+    assert told(GOOD | {"conv.extra": torch.ones(1)}) == ["conv.extra is no tensor of the network"]
     assert told(GOOD | {"head.num_batches_tracked": torch.tensor(1)}) == []
     assert told({n: t for n, t in GOOD.items() if n != "bn.weight"}) == ["bn.weight is missing"]
     assert len(told({"a": torch.ones(1)})) == len(GOOD)
@@ -284,10 +284,10 @@ def test_weights_of_a_deeper_network_are_no_shallower_ones(tmp_path: Path) -> No
     with torch.device("meta"):
         deep, shallow = Backbone("resnet101"), Backbone("resnet50")
     found = find_state(deep.state_dict(), shallow.state_dict(), others_allowed=True)
-    assert found.faults[0] == "layer3.6.conv1.weight is not of it"
+    assert found.faults[0] == "layer3.6.conv1.weight is no tensor of the network"
     torch.save(resnet18_state(), tmp_path / "a.pth")
     with pytest.raises(
-        InputError, match=r"fit resnet50: layer1\.0\.conv1\.weight is 64x64x3x3, allowed is 64x64x1"
+        InputError, match=r"fit resnet50: layer1\.0\.conv1\.weight must be 64x64x1x1, got 64x64x3x3"
     ):
         load_backbone(shallow, "resnet50", str(tmp_path / "a.pth"))
 

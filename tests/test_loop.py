@@ -291,5 +291,5 @@ def test_imagenet_weights_go_to_the_backbone(
 
 
 def test_a_missing_file_of_weights_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"network\.weights is '.*none\.pth'"):
+    with pytest.raises(InputError, match=r"network\.weights must be .* got '.*none\.pth'"):
         weights.load_backbone(nn.Module(), "resnet18", str(tmp_path / "none.pth"))

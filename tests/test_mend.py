@@ -70,7 +70,7 @@ def test_mend_takes_the_committed_lock_and_dvc_goes_on(repository: Clone) -> Non
     assert "dvc.lock' validation failed" in refused
     (repository.path / ".dvc/tmp/rwlock").write_text('{"read": {"x"', encoding="utf-8")
     told = repository.run("python", "-m", "pipeline", "mend")
-    assert "dvc.lock was cut off by a kill" in told
+    assert "dvc.lock was cut off when DVC was killed" in told
     assert lock.read_text(encoding="utf-8") == WHOLE
     assert not (repository.path / ".dvc/tmp/rwlock").exists()  # DVC makes it again
     repository.run("dvc", "status")

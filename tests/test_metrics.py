@@ -53,7 +53,7 @@ def test_scores_by_hand() -> None:
     assert result.miou == (3 / 6 + 4 / 7) / 2
     assert result.pixel_accuracy == 0.7
     assert result.classes_present == 2
-    with pytest.raises(ValueError, match="no labelled pixel"):
+    with pytest.raises(ValueError, match="at least one labelled pixel"):
         scores(np.zeros((2, 2), np.int64))
 
 

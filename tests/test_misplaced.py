@@ -58,7 +58,8 @@ def test_other_labels_of_cityscapes_are_told_from_those_that_are_read(
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("cityscapes", "255 is of trainIds"), ("ade20k", "lessened by one")]
+    ("name", "hint"),
+    [("cityscapes", "255 is in *_labelTrainIds.png"), ("ade20k", "reduced by one")],
 )
 def test_labels_in_other_numbers_are_recognised(name: str, hint: str, tmp_path: Path) -> None:
     dataset, root = make(name, tmp_path)
@@ -67,7 +68,8 @@ def test_labels_in_other_numbers_are_recognised(name: str, hint: str, tmp_path: 
     values[:5] = 255
     Image.fromarray(values).save(file)
     told = refusal(dataset, root)
-    assert f"{file}: label value 255" in told
+    assert f"{file} must have " in told
+    assert ", got 255 (" in told
     assert hint in told
 
 
@@ -109,9 +111,9 @@ def leave_pipe(file: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (leave_folder, "{}: not a file"),
+        (leave_folder, "{} must be a regular file"),
         (leave_link, "{} is a link to gone/a.png, which is missing"),
-        (leave_pipe, "{}: not a file"),
+        (leave_pipe, "{} must be a regular file"),
     ],
 )
 def test_what_is_no_file_is_named(
@@ -138,7 +140,7 @@ def test_names_that_are_no_utf8_are_refused_in_the_dataset_and_spared_beside_it(
         for file in (pair.image, pair.label):
             file.rename(file.with_name(f"{odd}.png"))
     told = refusal(dataset, root)
-    assert "its name is no UTF-8; rename it" in told
+    assert "its name must be UTF-8; rename it" in told
     assert told.startswith("1 names in train")
 
 

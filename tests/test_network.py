@@ -136,12 +136,12 @@ def test_images_are_normalised_as_imagenets_weights_expect() -> None:
 
 def test_unknown_parts_are_refused() -> None:
     for settings, message in (
-        ({"backbone": "vgg"}, "backbone is 'vgg'; allowed are small, resnet18"),
-        ({"backbone": "small"}, "widths is None; allowed are four for small"),
-        ({"backbone": "resnet18", "widths": WIDTHS}, "none for others"),
-        ({"backbone": "small", "fusion": "sum"}, "fusion is 'sum'; allowed are none"),
-        ({"backbone": "small", "context": "dnl"}, "context is 'dnl'; allowed are none, nb, apnb"),
-        ({"backbone": "small", "pixels": "bgr"}, "pixels is 'bgr'; allowed are imagenet, caffe"),
+        ({"backbone": "vgg"}, "backbone must be one of small, resnet18"),
+        ({"backbone": "small"}, "widths must be four for small"),
+        ({"backbone": "resnet18", "widths": WIDTHS}, "None for others"),
+        ({"backbone": "small", "fusion": "sum"}, "fusion must be one of none"),
+        ({"backbone": "small", "context": "dnl"}, "context must be one of none, nb, apnb"),
+        ({"backbone": "small", "pixels": "bgr"}, "pixels must be one of imagenet, caffe"),
     ):
         with pytest.raises(ValueError, match=message):
             SegmentationNetwork(2, **settings)

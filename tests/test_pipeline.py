@@ -45,7 +45,7 @@ def test_every_variant_and_seed_is_a_stage() -> None:
 def test_one_command_makes_everything(clone: Clone) -> None:
     told = clone.run("python", "-m", "pipeline", "repro", "--jobs", "2")
     assert told.startswith("# Plan: profile `embedded`")
-    assert "3 of 3 runs are to be trained" in told
+    assert "3 of 3 runs will be trained" in told
     assert "the report is reports/embedded/index.html" in told
     assert "the paper's claims: " in told
     assert "INFO" not in told  # no library's log lines
@@ -120,7 +120,7 @@ def test_a_second_time_does_nothing(clone: Clone) -> None:
     before = {f: f.stat().st_mtime_ns for f in clone.path.rglob("reports/**/*")}
     told = clone.run("python", "-m", "pipeline", "repro")
     assert "Everything is up to date" in told
-    assert "to be trained" not in told
+    assert "will be trained" not in told
     assert "repro: " not in told  # there is nothing to wait for
     assert stages_run(clone.run("dvc", "repro")) == set()
     assert {f: f.stat().st_mtime_ns for f in clone.path.rglob("reports/**/*")} == before
@@ -252,8 +252,8 @@ def test_mistakes_are_one_sentence_before_any_work(clone: Clone, tmp_path: Path)
     kept = (clone.path / "params.yaml").read_text(encoding="utf-8")
     before = {f: f.stat().st_mtime_ns for f in clone.path.rglob("runs/**/*")}
     for old, new, sentence in (
-        ("profile: embedded", "profile: nowhere", "profile is 'nowhere'; allowed are embedded"),
-        ("iterations: 6\n", "iterations: six\n", "iterations is 'six'; allowed is a valid"),
+        ("profile: embedded", "profile: nowhere", "profile must be one of embedded"),
+        ("iterations: 6\n", "iterations: six\n", "iterations must be a valid"),
         (
             "dataset_dir: data/embedded",
             "dataset_dir: /no/where",
@@ -268,7 +268,7 @@ def test_mistakes_are_one_sentence_before_any_work(clone: Clone, tmp_path: Path)
         (clone.path / "params.yaml").write_text(kept, encoding="utf-8")
     assert {f: f.stat().st_mtime_ns for f in clone.path.rglob("runs/**/*")} == before
     told = clone.run("python", "-m", "pipeline", "train", "apnb", "9", ok=False)
-    assert told.splitlines()[-1] == "error: seed is 9; allowed are 0"
+    assert told.splitlines()[-1] == "error: seed must be one of 0, got 9"
 
 
 def test_runs_that_fail_are_told(clone: Clone) -> None:

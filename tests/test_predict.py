@@ -168,10 +168,10 @@ def test_bad_images_are_named_at_the_end_and_spare_the_others(
     assert told.startswith("5 of 9 images could not be predicted:")
     for sentence in (
         "own/Cut.png: cannot be read",
-        "own/Text.jpg: not an image",
+        "own/Text.jpg must be an image",
         "own/Lost.png is a link to nowhere, which is missing",
-        "own/Deep.png: mode I;16; allowed are 8 bits a channel",
-        "own/Pipe.png: not a file",
+        "own/Deep.png must have 8 bits a channel, got mode I;16",
+        "own/Pipe.png must be a regular file",
     ):
         assert sentence in told
     assert "out: 4 images predicted" in capsys.readouterr().out
@@ -186,7 +186,7 @@ def test_an_image_that_the_network_or_the_memory_does_not_take_spares_the_others
 
     def load(file: Path, dataset: str, classes: list[str], sizes: list[predict.Size], s: object):  # type: ignore[no-untyped-def]
         if (40, 200) in sizes:
-            raise InputError("allowed are larger images")
+            raise InputError("the image must be larger")
         return original(file, dataset, classes, sizes, s)  # type: ignore[arg-type]
 
     def read(file: Path) -> object:
@@ -200,7 +200,7 @@ def test_an_image_that_the_network_or_the_memory_does_not_take_spares_the_others
     image(Path("own/huge.png"))
     with pytest.raises(InputError) as caught:
         command_line("predict", WEIGHTS, "own", "--out", "out")
-    assert "own/tiny.png: allowed are larger images" in str(caught.value)
+    assert "own/tiny.png: the image must be larger" in str(caught.value)
     assert "own/huge.png: too large for the memory" in str(caught.value)
     assert len(list(Path("out/labels").rglob("*.png"))) == 2
 
@@ -225,25 +225,25 @@ def test_what_cannot_be_predicted_is_refused_in_a_sentence(
     start = f"{WEIGHTS} own/a.png --out out"
     for words, sentence in (
         (f"{WEIGHTS} nowhere.png --out out", "nowhere.png is missing"),
-        (f"{WEIGHTS} text.png --out out", "text.png: not an image"),
+        (f"{WEIGHTS} text.png --out out", "text.png must be an image"),
         (f"{WEIGHTS} damaged.png --out out", "damaged.png: cannot be read"),
-        (f"{WEIGHTS} empty --out out", "empty: holds no image; read are .apng, "),
+        (f"{WEIGHTS} empty --out out", "empty must hold at least one image, as .apng, "),
         (f"{WEIGHTS} own2 --out out", "own2/a.jpg and own2/a.png would both be written as a.png"),
         (f"{WEIGHTS} own3 --out out", "own3/x.jpg would be written as x.png, which must be a fold"),
         (f"{WEIGHTS} own own/a.png --out out", "own/a.png and own/a.png would both"),
         (f"{WEIGHTS} own --out own/out", "--out own/out lies in the input own"),
         (f"{WEIGHTS} own --out text.png", "--out text.png: cannot be written"),
-        ("other.safetensors own --out out", "trained for 2 classes; allowed are the 19 of citysc"),
+        ("other.safetensors own --out out", "must be trained for the 19 classes of citysc"),
         ("alien.safetensors own --out out", "alien.safetensors: not a network that this project"),
         ("torn.safetensors own --out out", "torn.safetensors: its tensors are not those of its"),
         ("own/a.png own --out out", "own/a.png: not a readable safetensors file"),
         (
             f"{start} --protocol multi_scale",
-            "--protocol is 'multi_scale'; .*: whole, sliding",
+            "--protocol must be one of .*, whole, sliding, got",
         ),
-        (f"{start} --profile camvid", "trained for 19 classes; allowed are the 11 of camvid"),
-        (f"{start} --profile none", "--profile is 'none'; allowed are embedded, "),
-        (f"{start} --attention --point 1 0", "--point is .*; allowed are two numbers from 0"),
+        (f"{start} --profile camvid", "must be trained for the 11 classes of camvid"),
+        (f"{start} --profile none", "--profile must be one of embedded, "),
+        (f"{start} --attention --point 1 0", "--point must be two numbers from 0"),
         ("weights/embedded/baseline-0.safetensors own --out out --attention", "no non-local block"),
     ):
         with pytest.raises(InputError) as caught:

@@ -153,7 +153,7 @@ def test_a_disk_that_fills_up_is_told_and_loses_nothing(
         add(writer, name, sample)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Writer, "add", full)
-    with pytest.raises(InputError, match="the disk is full; make room and run it again"):
+    with pytest.raises(InputError, match="the disk is full; free space and run it again"):
         prepare(CAMVID, root, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     monkeypatch.undo()

@@ -106,10 +106,10 @@ def test_dropout_keeps_the_mean_and_drops_whole_channels() -> None:
 @pytest.mark.parametrize(
     ("sampling", "sizes", "message"),
     [
-        ("median", [3], "sampling is 'median'; allowed are random, max"),
-        ("average", [], "pool_sizes is \\[\\]"),
+        ("median", [3], "sampling must be one of random, max"),
+        ("average", [], "sizes of 1 or more, got \\[\\]"),
         ("average", [0], "sizes of 1 or more"),
-        ("average", [3, 6], "takes one"),
+        ("average", [3, 6], "must be one size for average"),
     ],
 )
 def test_impossible_samplers_are_refused(sampling: str, sizes: list[int], message: str) -> None:
@@ -129,12 +129,12 @@ def test_maps_smaller_than_the_pool_sizes_are_pooled_as_adaptive_pooling_does() 
             torch.testing.assert_close(Sampler(sampling, PAPER)([x])[0], expected)
         assert Sampler("pyramid_random", PAPER)([x])[0].shape == (2, 3, 110)
     assert Sampler("random", [6])([torch.zeros(1, 1, 4, 9)])[0].shape == (1, 1, 36)
-    with pytest.raises(ValueError, match=r"\[6\]; allowed are at most 35 positions"):
+    with pytest.raises(ValueError, match=r"must draw at most 35 positions"):
         Sampler("random", [6])([torch.zeros(1, 1, 5, 7)])
 
 
 def test_only_random_sampling_needs_as_many_positions_as_it_draws() -> None:
     Sampler("pyramid_average", PAPER).check(7, 20)
     Sampler("random", [2]).check(2, 2)
-    with pytest.raises(ValueError, match=r"pool_sizes is \[3\]; allowed are at most 4 positions"):
+    with pytest.raises(ValueError, match=r"pool_sizes must draw at most 4 positions"):
         Sampler("random", [3]).check(2, 2)

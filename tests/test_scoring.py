@@ -125,7 +125,7 @@ def test_a_network_is_loaded_ready_to_predict(tmp_path: Path) -> None:
     assert made.reduce[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert torch.get_num_threads() == 1
     for classes in (["b", "a"], ["a", "b", "c"]):
-        with pytest.raises(InputError, match=r"trained for 2 classes; allowed are the \d of x"):
+        with pytest.raises(InputError, match=r"must be trained for the \d classes of x"):
             load_network(file, "x", classes, [(128, 256)], settings())
 
 

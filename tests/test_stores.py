@@ -212,12 +212,12 @@ def test_the_clones_own_unusable_database_is_made_again(
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ("./mlruns", "no longer writes to folders"),
-        ("mlruns", "no longer writes to folders"),
-        ("file:///tmp/mlruns", "no longer writes to folders"),
-        ("localhost:5000", "allowed are a server's address"),
-        ("http://", "allowed are a server's address"),
-        ("postgres://me:secret@host/runs", "allowed are a server's address"),
+        ("./mlruns", "to which MLflow no longer writes"),
+        ("mlruns", "to which MLflow no longer writes"),
+        ("file:///tmp/mlruns", "to which MLflow no longer writes"),
+        ("localhost:5000", "must be a server's address"),
+        ("http://", "must be a server's address"),
+        ("postgres://me:secret@host/runs", "must be a server's address"),
         ("sqlite:///other.db", "it is no database"),
     ],
 )

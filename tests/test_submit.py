@@ -143,11 +143,11 @@ def test_what_cannot_be_submitted_is_refused_in_a_sentence(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for words, sentence in (
-        ("ann-7 val a.zip", "RUN is 'ann-7'; allowed are a variant and a seed of params.yaml"),
-        ("released val a.zip", "RUN is 'released'; allowed are .* and no checkpoints"),
-        ("ann-0 train a.zip", "the split is 'train'; allowed to submit: val, test"),
-        ("ann-0 val a.zip --protocol multi_scale", "the protocol is 'multi_scale'; allowed to sub"),
-        ("ann-0 val weights", "the file's ending is ''; allowed to submit: .zip"),
+        ("ann-7 val a.zip", "RUN must be a variant and a seed of params.yaml, .* got 'ann-7'"),
+        ("released val a.zip", "RUN must be .* got 'released'"),
+        ("ann-0 train a.zip", "the split must be val or test, got 'train'"),
+        ("ann-0 val a.zip --protocol multi_scale", "the protocol must be sliding or whole, got "),
+        ("ann-0 val weights", "the file's ending must be .zip, got ''"),
         ("baseline-0 val a.zip", "baseline-0.safetensors: not a readable"),
     ):
         with pytest.raises(InputError, match=sentence):
@@ -159,7 +159,7 @@ def test_what_cannot_be_submitted_is_refused_in_a_sentence(
         ),
         encoding="utf-8",
     )
-    with pytest.raises(InputError, match="the dataset is 'camvid'; allowed to submit: cityscapes"):
+    with pytest.raises(InputError, match="the dataset must be cityscapes"):
         submit.main("ann-0", "val", Path("a.zip"))
     assert not list(workplace.glob("*.zip*"))
 
@@ -181,5 +181,5 @@ def test_another_dataset_has_its_own_values_and_names(
                 for archive, name in zip((a, b), names, strict=True)
             ]
             assert np.array_equal(CITYSCAPES.lookup[pixels[0]] + 1, pixels[1])
-    with pytest.raises(InputError, match="the split is 'test'; allowed for ade20k is val"):
+    with pytest.raises(InputError, match="SPLIT must be val for ade20k"):
         submit.main("ann-0", "test", Path("test.zip"))

@@ -164,8 +164,8 @@ def test_provenance_is_of_the_records() -> None:
         known |= {"code.commit": "a" * 40, "code.dirty": False, "dataset.digest": "d" * 64}
         return recorded.changed(recorded.RECORD, known | {"speed.seconds": 1800} | changes)
 
-    two = provenance.origin([record(0), record(1)])
-    line = provenance.line(two, runs=True)
+    two = provenance.find_origin([record(0), record(1)])
+    line = provenance.describe_origin(two, runs=True)
     assert line == (
         "Provenance: commit aaaaaaaaaa (clean); settings " + two["settings"] + "; data dddddddddddd"
         "; lock file ffffffffffff; Chip, 2 cores, Linux x86_64; Python 3.11.7, torch 2.15.0; 1.00 "
@@ -173,13 +173,13 @@ def test_provenance_is_of_the_records() -> None:
     )
     gpu = {"environment.device": "GPU", "environment.lock": None}
     other = record(1, **{"code.commit": "b" * 40, "code.dirty": True}, **gpu)
-    mixed = provenance.line(provenance.origin([record(0), other]))
+    mixed = provenance.describe_origin(provenance.find_origin([record(0), other]))
     assert "commit aaaaaaaaaa and bbbbbbbbbb (with changes)" in mixed
     assert "lock file ffffffffffff and not recorded" in mixed
     assert "Chip, 2 cores, Linux x86_64 and GPU, Linux x86_64" in mixed
-    unknown = provenance.origin([record(0, **{"code.commit": None, "code.dirty": None})])
-    assert "commit unknown (clean or not: unknown)" in provenance.line(unknown)
-    changed = provenance.origin([record(0), record(1, **{"config.train.power": 2})])
+    unknown = provenance.find_origin([record(0, **{"code.commit": None, "code.dirty": None})])
+    assert "commit unknown (clean or not: unknown)" in provenance.describe_origin(unknown)
+    changed = provenance.find_origin([record(0), record(1, **{"config.train.power": 2})])
     assert changed["settings"] != two["settings"]
 
 

@@ -51,19 +51,29 @@ def test_pixels_are_normalised_as_timms_configuration_says() -> None:
     network = SegmentationNetwork(2, backbone=LITE0, levels=LITE0_LEVELS, pixels="timm")
     assert network.mean.tolist() == [127.5] * 3
     assert network.variance.tolist() == [127.5**2] * 3
-    with pytest.raises(ValueError, match="pixels is 'imagenet'; allowed with this"):
+    with pytest.raises(ValueError, match="pixels must be timm with this"):
         SegmentationNetwork(2, backbone=LITE0, levels=LITE0_LEVELS)
 
 
 @pytest.mark.parametrize(
     ("name", "levels", "stride", "sentence"),
     [
-        ("timm/test_efficientnett", LEVELS, 8, "no such model; near are timm/test_efficientnet"),
-        (NAME, ["blocks.2", "blocks.9"], 8, "levels has 'blocks.9'; timm/test_efficientnet has no"),
-        (NAME, None, 8, "levels is None; a timm backbone needs two of its modules"),
-        (NAME, ["blocks.0", "blocks.3"], 8, "levels has 'blocks.0'; its output"),
-        ("timm/vit_tiny_patch16_224", ["blocks.3", "blocks.4"], 8, "output_stride is 8; timm/vit"),
-        ("resnet18", LEVELS, 8, "only a backbone of timm takes levels"),
+        ("timm/test_efficientnett", LEVELS, 8, "did you mean timm/test_efficientnet"),
+        (
+            NAME,
+            ["blocks.2", "blocks.9"],
+            8,
+            "must be modules of timm/test_efficientnet, got 'blocks.9'",
+        ),
+        (NAME, None, 8, "levels must be two modules of the timm backbone, got None"),
+        (NAME, ["blocks.0", "blocks.3"], 8, "got 16x64x128 of 'blocks.0'"),
+        (
+            "timm/vit_tiny_patch16_224",
+            ["blocks.3", "blocks.4"],
+            8,
+            "output_stride must be timm/vit",
+        ),
+        ("resnet18", LEVELS, 8, "levels must be None without a backbone of timm"),
     ],
 )
 def test_a_wrong_backbone_gets_a_sentence(
@@ -103,7 +113,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         read_backbone(backbone, NAME, str(other))
     tensors, _ = read_backbone(backbone, NAME, str(own))
     assert set(tensors) == set(backbone.state_dict())
-    with pytest.raises(InputError, match=f"they are for {LITE0}, not for {NAME}"):
+    with pytest.raises(InputError, match=f"must be for {NAME}, got .* are for {LITE0}"):
         read_backbone(backbone, NAME, "efficientnet_lite0")
 
 
@@ -123,7 +133,9 @@ def test_the_hub_is_named_before_it_is_asked_and_when_it_fails(
 
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
-    with pytest.raises(InputError, match=r"could not be downloaded \(no network\); fetch it where"):
+    with pytest.raises(
+        InputError, match=r"could not be downloaded \(no network\); fetch it on a machine"
+    ):
         weight_files.find_weights(LITE0, "imagenet")
     assert "downloading model.safetensors of timm/" in capsys.readouterr().out
 

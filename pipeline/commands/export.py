@@ -22,8 +22,8 @@ def check_network(file: Path, network: NetworkSettings, layout: str) -> None:
     for key in sorted(theirs.keys() - TRAINING_ONLY - {"options"}):
         if own.get(key) != theirs[key]:
             raise errors.InputError(
-                f"{file}: its {key} is {own.get(key)!r}; allowed in the {layout} layout is only "
-                f"{theirs[key]!r}"
+                f"{file}: {key} must be {theirs[key]!r} in the {layout} layout, got "
+                f"{own.get(key)!r}"
             )
 
 

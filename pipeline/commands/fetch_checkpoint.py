@@ -88,7 +88,7 @@ def _download(address: str, target: Path) -> None:
         reason = " ".join(str(getattr(error, "reason", error)).split())[:120]
         raise InputError(
             f"{address} could not be downloaded ({reason or type(error).__name__}); run the "
-            f"command again where there is a network, or list the file by hand under `checkpoints`"
+            f"command again on a machine with internet access, or list the file under `checkpoints`"
         ) from None
 
 
@@ -105,7 +105,7 @@ def main(name: str) -> None:
     values, catalogue = params.read(), read_catalogue()
     settings = params.check(values)
     if name not in catalogue:
-        raise InputError(f"NAME is {name!r}; allowed are {', '.join(catalogue)}")
+        raise InputError(f"NAME must be one of {', '.join(catalogue)}, got {name!r}")
     published, known = catalogue[name], settings.checkpoints.get(name)
     if known and Path(known.file).name != published.file_name:
         raise InputError(

@@ -73,9 +73,9 @@ def _require_equal(merged: Mapping[Identity, tuple[Path, Line]]) -> None:
             for fact in facts.keys() | expected.keys():
                 if facts.get(fact) != expected.get(fact):
                     raise InputError(
-                        f"{fact} is {facts.get(fact)} of {describe(key)} in {file} and "
-                        f"{expected.get(fact)} of {describe(known)} in {place}; merge results of "
-                        f"the same code, data and settings, and others under names of their own"
+                        f"{fact} must be the same in all files: it is {facts.get(fact)} for "
+                        f"{describe(key)} in {file} and {expected.get(fact)} for "
+                        f"{describe(known)} in {place}; merge different results under other names"
                     )
 
 

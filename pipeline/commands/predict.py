@@ -135,7 +135,7 @@ def _name_write_errors(out: Path) -> Iterator[None]:
 def choose_profile(settings: schema.Params, checkpoint: Path, name: str | None) -> str:
     """Return the profile of this name, or of the checkpoint's folder, or the active one."""
     if name is not None and name not in settings.profiles:
-        raise InputError(f"--profile is {name!r}; allowed are {', '.join(settings.profiles)}")
+        raise InputError(f"--profile must be one of {', '.join(settings.profiles)}, got {name!r}")
     folder = checkpoint.resolve().parent.name
     return name or (folder if folder in settings.profiles else settings.profile)
 
@@ -157,11 +157,11 @@ def main(
     chosen = next((p for p in evaluate.protocols if protocol in (None, p)), None)
     if chosen is None:
         raise InputError(
-            f"--protocol is {protocol!r}; allowed are those that profiles.{profile}.evaluate in "
-            f"params.yaml lists: {', '.join(evaluate.protocols)}"
+            f"--protocol must be one of profiles.{profile}.evaluate in params.yaml, "
+            f"{', '.join(evaluate.protocols)}, got {protocol!r}"
         )
     if not all(0 <= part < 1 for part in point):
-        raise InputError(f"--point is {list(point)}; allowed are two numbers from 0 to below 1")
+        raise InputError(f"--point must be two numbers from 0 to below 1, got {list(point)}")
     work, left_out = find_images(list(inputs), out)
     total = len(work)
     protocols: list[Protocol] = [chosen, "whole"] if attention else [chosen]

@@ -29,7 +29,7 @@ def main(jobs: int | None = None) -> None:
     settings = params.load()
     jobs = default_jobs(settings) if jobs is None else jobs
     if jobs < 1:
-        raise InputError(f"--jobs is {jobs}; allowed is 1 or more")
+        raise InputError(f"--jobs must be 1 or more, got {jobs}")
     with only_one():
         forks.warm_up()
         name_holder()
@@ -135,7 +135,7 @@ def print_plan(settings: Params, stages: Stages) -> None:
     if stale:
         total = len(settings.rows) * len(settings.seeds)
         print(PLAN.read_text(encoding="utf-8").partition("\n## ")[0])
-        print(f"{stale} of {total} runs are to be trained; more in {PLAN}", flush=True)
+        print(f"{stale} of {total} runs will be trained; {PLAN} has the details", flush=True)
 
 
 def run_again(stages: Stages, name: str) -> None:
@@ -155,6 +155,9 @@ def print_results(settings: Params) -> None:
         counts = metrics["results"].items()
         print(f"the paper's claims: {', '.join(f'{n} {word}' for word, n in counts if n)}")
     print(
-        f"Everything is up to date; the report is {own.page}, in short {own.summary}; all "
-        f"experiments: {INDEX}; runs: `make ui`"
+        f"Everything is up to date.\n"
+        f"  report: {own.page}\n"
+        f"  summary: {own.summary}\n"
+        f"  all experiments: {INDEX}\n"
+        f"  MLflow: `make ui`"
     )

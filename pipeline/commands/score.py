@@ -25,7 +25,7 @@ def main(folder: Path, name: str, source: str) -> None:
     params.require_new_experiment(settings, name)
     data = locate_prepared(settings.profile)
     if not folder.is_dir():
-        raise InputError(f"FOLDER is {str(folder)!r}; there is no such folder")
+        raise InputError(f"FOLDER must be a folder, got {str(folder)!r}")
     if not (data / MANIFEST).is_file():
         raise InputError(f"{data} is missing; `dvc repro prepare` makes it")
     manifest, store = records.read(Manifest, data / MANIFEST), Store(data, "val")

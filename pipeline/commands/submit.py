@@ -63,7 +63,7 @@ def read_validation(data: Path, batch_size: int) -> Source:
 def read_test(dataset: Dataset, root: Path) -> Source:
     """Return the test split; the iterator decodes one image at a time."""
     if dataset.test_images is None:
-        raise InputError(f"the split is 'test'; allowed for {dataset.name} is val")
+        raise InputError(f"SPLIT must be val for {dataset.name}, got 'test'")
     files = dataset.test_images(root)
     if not files:
         raise InputError(f"{root}: the test split is empty; {dataset.download}")
@@ -89,8 +89,8 @@ def find_run(settings: schema.Params, name: str) -> RunPaths:
             return paths
     example = next(list_runs(settings)).name
     raise InputError(
-        f"RUN is {name!r}; allowed are a variant and a seed of params.yaml, as {example}, and "
-        f"{', '.join(settings.checkpoints) or 'no checkpoints'}"
+        f"RUN must be a variant and a seed of params.yaml, as {example}, or a name under "
+        f"checkpoints there, got {name!r}"
     )
 
 
@@ -109,7 +109,7 @@ def check_submission(settings: schema.Params, split: str, target: Path, protocol
         ("file's ending", target.suffix, [".zip"]),
     ):
         if value not in allowed:
-            raise InputError(f"the {name} is {value!r}; allowed to submit: {', '.join(allowed)}")
+            raise InputError(f"to submit, the {name} must be {' or '.join(allowed)}, got {value!r}")
 
 
 def main(run: str, split: str, target: Path, protocol: str | None = None) -> None:

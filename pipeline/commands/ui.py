@@ -28,7 +28,7 @@ def make_link(pages: str, profile: str) -> str:
 def require_free(port: int) -> None:
     """Raise an InputError if another program listens on the port."""
     if not 0 < port < 65536:
-        raise InputError(f"the port is {port}; allowed is a number up to 65535")
+        raise InputError(f"PORT must be a number from 1 to 65535, got {port}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

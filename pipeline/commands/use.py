@@ -29,7 +29,7 @@ def choose(settings: Params, profile: str, more_seeds: bool) -> dict[str, object
     own = settings.profiles[profile]
     if own.data not in settings.data:
         raise InputError(
-            f"profiles.{profile}.data is {own.data!r}; allowed are {', '.join(settings.data)}"
+            f"profiles.{profile}.data must be one of {', '.join(settings.data)}, got {own.data!r}"
         )
     folder = settings.data[own.data]
     if folder is None:

@@ -46,7 +46,9 @@ def find_images(inputs: Sequence[Path], out: Path) -> tuple[list[Job], list[str]
         files, others = _list_images(path, out)
         omissions += others
         if not files:
-            raise InputError(f"{path}: holds no image; read are {', '.join(sorted(SUFFIXES))}")
+            raise InputError(
+                f"{path} must hold at least one image, as {', '.join(sorted(SUFFIXES))}"
+            )
         images += [Job(f, f.relative_to(path).with_suffix("").as_posix()) for f in files]
     _refuse_same_output(images)
     return images, omissions

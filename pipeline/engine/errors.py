@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -18,8 +19,11 @@ _REPR = Repr()
 _REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlong = 2, 80, 80, 40
 _REPR.maxlist = _REPR.maxtuple = 12
 
+# How pydantic's sentences begin and end.
+_SUBJECT, _COUNT = re.compile(r"^\w+ should"), re.compile(r" after validation, not \d+$")
+
 _DISK_ERRORS = {
-    errno.ENOSPC: "no room is left on the disk",
+    errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the quota of the disk is used up",
     errno.EFBIG: "a file may not grow that large here",
     errno.EROFS: "the disk is read-only",
@@ -29,7 +33,7 @@ _DISK_ERRORS = {
 
 
 class InputError(Exception):
-    """Report a mistake in the user's input; the text names the file or key and what is allowed."""
+    """Report a mistake in the user's input; the text names the file or key and what is right."""
 
 
 def shorten(value: Any) -> str:
@@ -44,7 +48,7 @@ def quote_name(name: str) -> str:
 
 
 def describe_invalid(error: "ValidationError") -> str:
-    """Describe the first problem of a schema by its key, its value and what is allowed."""
+    """Describe the first problem of a schema by its key, what it must be, and its value."""
     first, *others = error.errors()
     steps = [str(step) for step in first["loc"] if step != "[key]"]
     key, value, kind = ".".join(map(quote_name, steps)), first["input"], first["type"]
@@ -53,10 +57,13 @@ def describe_invalid(error: "ValidationError") -> str:
         return f"{key} is not a known key{more}"
     if kind == "missing":
         return f"{key} is missing{more}"
-    allowed = first["msg"].replace("Input should be", "allowed is")
+    if kind == "union_tag_invalid":
+        field, tags = first["ctx"]["discriminator"].strip("'"), first["ctx"]["expected_tags"]
+        return f"{key}.{field} must be one of {tags}, got {first['ctx']['tag']!r}{more}"
+    rule = _COUNT.sub("", _SUBJECT.sub("must", first["msg"]))
     if kind == "string_pattern_mismatch":
-        allowed = "allowed are small letters, digits and _, a letter first"
-    return f"{key} is {shorten(value)}; {allowed}{more}"
+        rule = "must be small letters, digits and _, a letter first"
+    return f"{key} {rule}, got {shorten(value)}{more}"
 
 
 class RunError(InputError):

@@ -21,8 +21,8 @@ import yaml
 from pipeline.engine.files import whole_file
 
 LOCK = Path("dvc.lock")
-RWLOCK = Path(".dvc/tmp/rwlock")  # who reads and writes what just now
-HELD = Path(".dvc/tmp/lock")  # by a DVC command, but while a stage of it runs
+RWLOCK = Path(".dvc/tmp/rwlock")  # the processes that DVC lists as reading or writing a path
+HELD = Path(".dvc/tmp/lock")  # a DVC command holds it, except while it runs a stage
 CONFIG = Path(".dvc/config.local")  # DVC's settings of this copy alone, which git ignores
 NO_GIT = "[core]\n    no_scm = true\n"
 RWLOCK_HELD = Path(".dvc/tmp/rwlock.lock")
@@ -114,4 +114,7 @@ def _restore() -> None:
     else:
         with whole_file(LOCK) as partial:
             partial.write_bytes(done.stdout)
-    print(f"{LOCK} was cut off by a kill; DVC's run cache knows what it said", file=sys.stderr)
+    print(
+        f"{LOCK} was cut off when DVC was killed; the last commit's is back, nothing runs again",
+        file=sys.stderr,
+    )

@@ -124,8 +124,8 @@ def _meet(place: Place, kind: str) -> object:
     names = [store.get(f"ann/{attempt}/{rank}").decode() for rank in range(place.world_size)]
     if len(set(names)) > 1:
         raise InputError(
-            f"{names.count('cuda')} of the {place.world_size} processes see a GPU; allowed are "
-            f"all or none"
+            f"all {place.world_size} processes or none must see a GPU, got "
+            f"{names.count('cuda')} that do"
         )
     return store
 
@@ -135,13 +135,13 @@ def _explain(place: Place, error: str) -> str:
     process = f"process {place.rank} of {place.world_size}"
     if "uplicate GPU" in error:
         return (
-            f"{process} shares its GPU with another; allowed is one process a GPU, as by "
-            f"`srun --gpus-per-task=1` or fewer processes"
+            f"{process} must have a GPU of its own, but shares it; use `srun --gpus-per-task=1` or "
+            f"fewer processes"
         )
     return (
-        f"{process} found no connection to the others at {place.address}:{place.port}, for which "
-        f"it waits {PATIENCE.seconds // 60} minutes; allowed is a start of all at once, by "
-        f"torchrun or srun ({error.strip().splitlines()[0][:120]})"
+        f"{process} could not reach the others at {place.address}:{place.port} within "
+        f"{PATIENCE.seconds // 60} minutes; start all at once, by torchrun or srun "
+        f"({error.strip().splitlines()[0][:120]})"
     )
 
 
@@ -176,8 +176,7 @@ def _find_slurm_place() -> Place | None:
     if not nodes or tasks % nodes:
         name = "SLURM_STEP_NUM_TASKS" if os.environ.get("SLURM_STEP_NUM_TASKS") else "SLURM_NTASKS"
         raise InputError(
-            f"{name} is {tasks}; allowed are multiples of the {nodes} nodes, as by "
-            f"--ntasks-per-node"
+            f"{name} must be a multiple of the {nodes} nodes, got {tasks}; set --ntasks-per-node"
         )
     variables = ("SLURM_STEP_NODELIST", "SLURM_NODELIST", "SLURM_JOB_NODELIST")
     hosts = next(filter(None, map(os.environ.get, variables)), "127.0.0.1")
@@ -216,9 +215,7 @@ def _is_task() -> bool:
 def _check_rank(place: Place, rank: str, name: str) -> Place:
     """Return the place if its rank is below its world size, whose variables are `name`."""
     if not place.rank < place.world_size:
-        raise InputError(
-            f"{rank} is {place.rank}; allowed are numbers below {place.world_size}, which {name} is"
-        )
+        raise InputError(f"{rank} must be below {name}, {place.world_size}, got {place.rank}")
     return place
 
 
@@ -227,7 +224,7 @@ def _read_number(*names: str, default: int | None = None) -> int:
     for name in names:
         value = os.environ.get(name, "").strip()
         if value and not (value.isascii() and value.isdecimal() and len(value) <= 12):
-            raise InputError(f"{name} is {shorten(value)}; allowed are whole numbers from 0")
+            raise InputError(f"{name} must be a whole number from 0, got {shorten(value)}")
         if value:
             return int(value)
     if default is None:

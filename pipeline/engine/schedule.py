@@ -95,7 +95,7 @@ class Schedule:
         for name in sorted(self._waiting()):
             causes = {n: n for n in self.failures} | self._skipped
             needed = self.stages.upstream[name]
-            # What gathers runs takes those that there are, unless no run can be made.
+            # A stage that gathers runs starts with those that succeeded, unless none can.
             required = self.stages.required[name]
             fatal = [
                 causes[n]

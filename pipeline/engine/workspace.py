@@ -37,8 +37,8 @@ def link(key: str, path: Path) -> None:
         return
     if os.path.normpath(path).startswith(os.pardir):
         raise InputError(
-            f"{key} is {str(path)!r}, which leads out of the temporary copy that `dvc exp run` "
-            f"works in; allowed is the absolute path {os.path.normpath(source / path)}"
+            f"{key} must be the absolute path {os.path.normpath(source / path)}, because "
+            f"{str(path)!r} leads out of the temporary copy that `dvc exp run` works in"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # a broken link

@@ -1,4 +1,4 @@
-"""Whether two trainings of one run are the same but for rounding.
+"""Tell whether two trainings of one run differ only by rounding.
 
 The band comes from runs of the embedded profile. Three seeds were repeated with two threads, in
 float32, and in float32 with AVX2 alone: early losses moved by up to 0.6 % and the end by up to
@@ -30,7 +30,7 @@ def measure_differences(reference: Curve, curve: Curve) -> tuple[float, float]:
         InputError: The curves have other iterations.
     """
     if not reference or not reference.keys() <= curve.keys() or max(reference) != max(curve):
-        raise InputError("outside: the curve has other iterations than the committed one")
+        raise InputError("outside: the curve must have the iterations of the committed one")
     shared = sorted(reference)
     early = max(
         abs(curve[i] - reference[i]) / abs(reference[i])

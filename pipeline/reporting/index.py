@@ -75,7 +75,7 @@ def _list_runs(inputs: Inputs) -> list[RunLine]:
 
 def _describe(inputs: Inputs) -> dict[str, object]:
     runs = _list_runs(inputs)
-    origin = provenance.origin([run.record for run in runs] or list(inputs.imported.values()))
+    origin = provenance.find_origin([run.record for run in runs] or list(inputs.imported.values()))
     titles = dict.fromkeys(run.record.dataset.title for run in runs)
     return {
         "experiment": _link_page(inputs),

@@ -127,9 +127,7 @@ def _find_profile(file: Path, lines: list[Line], settings: Params) -> str:
     scored = [line for line in lines if isinstance(line, RunLine | CheckpointLine)]
     profiles = sorted({line.record.profile for line in scored} or {file.stem})
     if len(profiles) > 1:
-        raise InputError(
-            f"{file} has runs of the profiles {', '.join(profiles)}; allowed is one profile a file"
-        )
+        raise InputError(f"{file} must have runs of one profile, got {', '.join(profiles)}")
     if profiles[0] not in settings.profiles:
         raise InputError(
             f"{file} is of the profile {profiles[0]!r}, which params.yaml does not have; delete "

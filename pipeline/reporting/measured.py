@@ -1,4 +1,4 @@
-"""Which of the measured scores may stand beside a published figure."""
+"""Decide which of the measured scores may stand beside a published figure."""
 
 from typing import Any
 
@@ -11,47 +11,49 @@ PAPER_POOLING = ("pyramid_average", [1, 3, 6, 8])
 # Pairs of fusion and context.
 BASELINE, ANN = ("none", "none"), ("afnb", "apnb")
 NB, APNB, AFNB = ("none", "nb"), ("none", "apnb"), ("afnb", "none")
-_TOLD = {"fusion", "context", "sampling", "pool_sizes"}  # what the paper's tables say of a row
+_PAPER_KEYS = {"fusion", "context", "sampling", "pool_sizes"}
 
 
-def real(settings: Params, dataset: str) -> bool:
-    """Whether the active profile is of this dataset, and not of scenes drawn in its layout."""
+def is_real_data(settings: Params, dataset: str) -> bool:
+    """Tell whether the active profile has this dataset, and not scenes drawn in its layout."""
     return settings.active.dataset == dataset and not settings.embedded
 
 
-def released_miou(published: Published) -> float:
-    """In percent, of the authors' released model: the mean of its classes' IoUs."""
+def compute_released_miou(published: Published) -> float:
+    """Return the mIoU in percent of the authors' released model, from its classes' IoUs."""
     values = published["cityscapes_val_class_iou"]["rows"].values()
     return 100 * sum(values) / len(values)
 
 
-def paper_pooling(variant: Variant) -> bool:
-    """Whether it samples as the paper's full network does, or not at all."""
+def has_paper_pooling(variant: Variant) -> bool:
+    """Tell whether a variant samples as the paper's full network does, or not at all."""
     return (variant.sampling, variant.pool_sizes) in (PAPER_POOLING, (None, None))
 
 
-def plain(variant: Variant, *more: str) -> bool:
-    """Whether nothing is its own but what the paper's tables tell of their rows, and these keys."""
-    return variant.model_dump(exclude_none=True).keys() <= _TOLD | set(more)
+def has_only_paper_keys(variant: Variant, *more: str) -> bool:
+    """Tell whether a variant sets only the keys that the paper's tables give, and `more`."""
+    return variant.model_dump(exclude_none=True).keys() <= _PAPER_KEYS | set(more)
 
 
-def as_published(settings: Params, *parts: tuple[str, str]) -> list[str]:
-    """The variants with one of these pairs of fusion and context, for each pair in params.yaml's
-    order: with the paper's pooling, and with nothing else of their own but a backbone."""
-    found = []
+def list_published_variants(settings: Params, *parts: tuple[str, str]) -> list[str]:
+    """Return the variants with these pairs of fusion and context, pair by pair.
+
+    They have the paper's pooling and change at most the backbone.
+    """
+    names = []
     for pair in parts:
         for name, variant in settings.variants.items():
             if (
                 (variant.fusion, variant.context) == pair
-                and paper_pooling(variant)
-                and plain(variant, "backbone", "widths")
+                and has_paper_pooling(variant)
+                and has_only_paper_keys(variant, "backbone", "widths")
             ):
-                found.append(name)
-    return found
+                names.append(name)
+    return names
 
 
-def runs(settings: Params, results: Results, dataset: str, variant: str) -> list[RunLine]:
-    """The runs of a variant with the active profile on this dataset, drawn or real."""
+def select_runs(settings: Params, results: Results, dataset: str, variant: str) -> list[RunLine]:
+    """Return the runs of a variant with the active profile on this dataset, drawn or real."""
     return [
         r
         for r in results.get(variant, [])
@@ -59,10 +61,10 @@ def runs(settings: Params, results: Results, dataset: str, variant: str) -> list
     ]
 
 
-def checkpoints(
+def select_checkpoints(
     settings: Params, imported: dict[str, CheckpointLine], dataset: str
 ) -> dict[str, CheckpointLine]:
-    """The imported checkpoints that are measured with the active profile on this dataset."""
+    """Return the imported checkpoints that are measured with the active profile on this dataset."""
     return {
         name: found
         for name, found in imported.items()

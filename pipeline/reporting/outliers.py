@@ -1,4 +1,4 @@
-"""Runs that fell: far below the other seeds of their row, with the classes that they lost."""
+"""Collapsed runs: far below the other seeds of their row, with the classes that they lost."""
 
 from collections.abc import Iterator
 
@@ -37,7 +37,7 @@ def build_section(inputs: Inputs) -> Section | None:
         return None
     table = Table(pd.DataFrame(rows), COLUMNS)
     notes = DRAWN if inputs.settings.embedded else ""
-    return Section("falls", "Runs that fell", intro=INTRO, table=table, notes=notes)
+    return Section("falls", "Collapsed runs", intro=INTRO, table=table, notes=notes)
 
 
 def _list_falls(inputs: Inputs) -> Iterator[Row]:

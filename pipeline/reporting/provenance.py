@@ -1,4 +1,4 @@
-"""Say where a table or a figure comes from, by the committed results and by nothing else.
+"""State where a table or a figure comes from, from the committed results alone.
 
 So a report is the same wherever and whenever it is made. MLflow gives a run another id in each
 store, so a run has the name here that it has in all of them.
@@ -41,70 +41,70 @@ class Origin(TypedDict):
     runs: list[str]
 
 
-def origin(sources: Iterable[Source]) -> Origin:
+def find_origin(sources: Iterable[Source]) -> Origin:
     """Return what these runs, checkpoints and measurements come from."""
-    found = list(sources)
-    made = [s.record if isinstance(s, CheckpointLine) else s for s in found]
-    runs = [s for s in found if isinstance(s, RunRecord)]
+    sources = list(sources)
+    records = [s.record if isinstance(s, CheckpointLine) else s for s in sources]
+    runs = [s for s in sources if isinstance(s, RunRecord)]
     seconds = sum(r.speed.seconds for r in runs)
     return {
-        "commits": _each(m.code.commit or "unknown" for m in made),
-        "dirty": _dirty([m.code.dirty for m in made]),
-        "settings": digest([_settings(m.as_json()) for m in made])[:16] if made else None,
-        "data": _each(d for s in found if (d := _data(s))),
-        "lock": _each(m.environment.lock or NOT_RECORDED for m in made),
-        "hardware": _each(hardware(m.environment) for m in made),
-        "libraries": _each(_libraries(m.environment) for m in made),
+        "commits": _remove_duplicates(r.code.commit or "unknown" for r in records),
+        "dirty": _combine_dirty([r.code.dirty for r in records]),
+        "settings": digest([_settings(r.as_json()) for r in records])[:16] if records else None,
+        "data": _remove_duplicates(d for s in sources if (d := _data(s))),
+        "lock": _remove_duplicates(r.environment.lock or NOT_RECORDED for r in records),
+        "hardware": _remove_duplicates(hardware(r.environment) for r in records),
+        "libraries": _remove_duplicates(_libraries(r.environment) for r in records),
         "hours": round(seconds / 3600, 3) if runs else None,
         "runs": [r.run_name for r in runs],
     }
 
 
 def _data(source: Source) -> str | None:
-    """The digest of the data; None for measurements, which have none."""
+    """Return the digest of the data; None for measurements, which have none."""
     if isinstance(source, RunRecord):
         return source.dataset.digest
     return source.scores.dataset_digest if isinstance(source, CheckpointLine) else None
 
 
 def hardware(environment: Environment) -> str:
-    """The device, or the processor and its cores where there is none, and the system."""
+    """Return the device, or the processor and its cores if there is none, and the system."""
     device = environment.device
     if device in ("cpu", environment.cpu):
         device = f"{environment.cpu}, {environment.cores} cores"
     return f"{device}, {environment.system}"
 
 
-def line(found: Origin, runs: bool = False) -> str:
-    """In one line of plain words; with `runs` their names too."""
-    if not found["commits"]:
+def describe_origin(origin: Origin, runs: bool = False) -> str:
+    """Return the origin in one line, with the runs' names if `runs` is set."""
+    if not origin["commits"]:
         return "Provenance: no run of this project; from params.yaml and published.yaml."
     parts = [
-        f"commit {_words(c[:10] for c in found['commits'])} {_DIRTY[found['dirty']]}",
-        f"settings {found['settings']}",
-        *([f"data {_words(d[:12] for d in found['data'])}"] if found["data"] else []),
-        f"lock file {_words(x if x == NOT_RECORDED else x[:12] for x in found['lock'])}",
-        _words(found["hardware"]),
-        _words(found["libraries"]),
+        f"commit {_join(c[:10] for c in origin['commits'])} {_DIRTY[origin['dirty']]}",
+        f"settings {origin['settings']}",
+        *([f"data {_join(d[:12] for d in origin['data'])}"] if origin["data"] else []),
+        f"lock file {_join(x if x == NOT_RECORDED else x[:12] for x in origin['lock'])}",
+        _join(origin["hardware"]),
+        _join(origin["libraries"]),
     ]
-    hours = found["hours"]
+    hours = origin["hours"]
     parts.append(f"hours {NOT_RECORDED}" if hours is None else f"{hours:.2f} hours of training")
-    if found["runs"]:
-        parts.append(f"{len(found['runs'])} runs")
-    names = f": {', '.join(found['runs'])}" if runs and found["runs"] else ""
+    if origin["runs"]:
+        parts.append(f"{len(origin['runs'])} runs")
+    names = f": {', '.join(origin['runs'])}" if runs and origin["runs"] else ""
     return f"Provenance: {'; '.join(parts)}{names}."
 
 
-def _dirty(flags: list[bool | None]) -> bool | None:
-    """Whether any tree differed from its commit; None if none is known to and one is not known."""
+def _combine_dirty(flags: list[bool | None]) -> bool | None:
+    """Return True if any tree differed from its commit, otherwise None if one is unknown."""
     return True if True in flags else None if None in flags else False
 
 
-def _each(values: Iterable[str]) -> list[str]:
+def _remove_duplicates(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _words(values: Iterable[str]) -> str:
+def _join(values: Iterable[str]) -> str:
     return " and ".join(values)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from pipeline.reporting.columns import DAGGER
-from pipeline.reporting.measured import ANN, Published, paper_pooling, plain
+from pipeline.reporting.measured import ANN, Published, has_only_paper_keys, has_paper_pooling
 from pipeline.settings.fields import TableName
 from pipeline.settings.schema import Params, Variant
 
@@ -18,7 +18,7 @@ def mark_status(status: str) -> str:
 
 def find_ablation_figure(variant: Variant, published: Published) -> float | None:
     """Return the paper's mIoU of the variant, None without a row of its pooling and options."""
-    if not (plain(variant) and paper_pooling(variant)):
+    if not (has_only_paper_keys(variant) and has_paper_pooling(variant)):
         return None
     parts = [p for p in (variant.fusion, variant.context) if p != "none"]
     key = "+".join(_PARTS.get(p, p) for p in parts) or "baseline"
@@ -28,7 +28,7 @@ def find_ablation_figure(variant: Variant, published: Published) -> float | None
 
 def find_sampling_figure(variant: Variant, published: Published) -> float | None:
     """Return the paper's mIoU of the full network with the variant's sampling and pool sizes."""
-    if not plain(variant) or (variant.fusion, variant.context) != ANN:
+    if not has_only_paper_keys(variant) or (variant.fusion, variant.context) != ANN:
         return None
     for row in published["cityscapes_val_sampling"]["rows"]:
         if (row["method"].replace(" ", "_"), row["n"]) == (variant.sampling, variant.pool_sizes):

@@ -30,4 +30,5 @@ def _shorten(judgement: Judgement) -> str:
     answer = select_answer(judgement)
     if answer is None or not answer.question.values:
         return judgement.verdict.value
-    return f"{judgement.verdict.value}, {answer.estimate.value:+z.1f}"
+    words = f"{answer.question.words} " if len(judgement.answers) > 1 else ""
+    return f"{judgement.verdict.value}, {words}{answer.estimate.value:+z.1f}"

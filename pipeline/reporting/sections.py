@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.engine.files import whole_folder, write_json
 from pipeline.reporting.columns import Table
-from pipeline.reporting.provenance import Origin, line
+from pipeline.reporting.provenance import Origin, describe_origin
 from pipeline.reporting.rendering import write_files
 from pipeline.settings.paths import ORIGINS
 
@@ -97,5 +97,7 @@ def write_tables(sections: Iterable[Section], folder: Path) -> None:
     sections = list(sections)
     with whole_folder(folder) as partial:
         for file in (file for section in sections for file in section.files):
-            write_files(file.table, partial / file.name, file.notes, line(file.origin, runs=True))
+            write_files(
+                file.table, partial / file.name, file.notes, describe_origin(file.origin, runs=True)
+            )
         write_json(partial / ORIGINS, {s.name: s.origin for s in sections if s.origin})

@@ -50,7 +50,7 @@ def _list_parts(inputs: Inputs, sections: list[Section]) -> Iterator[str]:
 def _describe_runs(inputs: Inputs) -> Table:
     settings = inputs.settings
     runs = [run for own in inputs.results.values() for run in own]
-    origin = provenance.origin(run.record for run in runs)
+    origin = provenance.find_origin(run.record for run in runs)
     seeds = ", ".join(map(str, settings.seeds))
     total = len(settings.rows) * len(settings.seeds)
     failed = f", {len(inputs.failures)} failed" if inputs.failures else ""

@@ -61,7 +61,7 @@ def _build_sections(inputs: Inputs, name: str, curve: str) -> Iterator[Section]:
             f"    python -m pipeline use {settings.profile}\n    dvc repro {stages}"
         ),
         notes="" if own_runs else "It is not measured.",
-        origin=provenance.origin(run.record for run in own_runs),
+        origin=provenance.find_origin(run.record for run in own_runs),
     )
     yield Section("settings", "Settings", table=_list_settings(inputs, name))
     if curve:

@@ -78,7 +78,7 @@ def _read_ids(file: Path, label: Pixels, dataset: Dataset) -> Pixels:
     if wrong.any():
         value = values.max() if ids.size == 1 else values[wrong][0]
         raise InputError(
-            f"{file} has the value {value}, which is no class; allowed are the values of the "
-            f"dataset's own label files"
+            f"{file} must have the values of the dataset's own label files, got {value}, which is "
+            f"no class"
         )
     return ids

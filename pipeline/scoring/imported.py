@@ -50,8 +50,8 @@ def convert(
     classes, count = manifest.classes, len(state["classifier.weight"])
     if count != len(classes):
         raise errors.InputError(
-            f"{file}: trained for {count} classes; allowed are the {len(classes)} of "
-            f"{manifest.dataset}"
+            f"{file} must be trained for the {len(classes)} classes of {manifest.dataset}, got "
+            f"{count}"
         )
     network = networks.describe_layout(source.layout)
     sizes = Store(data, "val").sizes

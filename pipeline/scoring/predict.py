@@ -39,8 +39,8 @@ def load_network(
     network, about = networks.load_network(file)
     if about["classes"] != classes:
         raise InputError(
-            f"{file}: trained for {len(about['classes'])} classes; allowed are the "
-            f"{len(classes)} of {dataset}"
+            f"{file} must be trained for the {len(classes)} classes of {dataset} in their order, "
+            f"got {len(about['classes'])} classes"
         )
     trials.check_network(str(file), about["network"], evaluation_trials(sizes, options))
     torch.set_num_threads(options.threads)

@@ -12,7 +12,7 @@ TIMM = "timm/"  # before the name of a backbone of timm
 def _check_backbone(name: str) -> str:
     if name not in BACKBONES and not name.startswith(TIMM):
         raise PydanticCustomError(
-            "backbone", f"allowed are {', '.join(BACKBONES)} and {TIMM}NAME, a model of timm"
+            "backbone", f"must be one of {', '.join(BACKBONES)} or {TIMM}NAME, a model of timm"
         )
     return name
 

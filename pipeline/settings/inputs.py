@@ -143,5 +143,5 @@ def _require_checked(name: Path, content: dict[str, Any]) -> None:
     file = INPUTS / name
     if not file.exists() or read_json(file) != content:
         raise InputError(
-            f"{file} is not of this params.yaml and this code; run `dvc repro check` first"
+            f"{file} is older than params.yaml or the code; run `dvc repro check` first"
         )

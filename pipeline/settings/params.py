@@ -41,7 +41,7 @@ def read(path: Path = PARAMS_FILE) -> dict[str, Any]:
         line = f" in line {mark.line + 1}" if mark else ""
         raise InputError(f"{path} is not valid YAML{line}") from None
     if not isinstance(values, dict):
-        raise InputError(f"{path} holds {type(values).__name__}; allowed is a mapping of settings")
+        raise InputError(f"{path} must hold a mapping of settings, got {type(values).__name__}")
     return values
 
 
@@ -76,15 +76,15 @@ def check(values: dict[str, Any], path: Path = PARAMS_FILE) -> Params:
 def require_run(params: Params, variant: str, seed: int) -> None:
     """Raise an InputError for a variant or a seed that params.yaml does not list."""
     if variant not in params.rows:
-        raise InputError(f"variant is {variant!r}; allowed are {', '.join(params.rows)}")
+        raise InputError(f"variant must be one of {', '.join(params.rows)}, got {variant!r}")
     if seed not in params.seeds:
-        raise InputError(f"seed is {seed}; allowed are {', '.join(map(str, params.seeds))}")
+        raise InputError(f"seed must be one of {', '.join(map(str, params.seeds))}, got {seed}")
 
 
 def require_profile(params: Params, name: str) -> None:
     """Raise an InputError for a profile that params.yaml does not have."""
     if name not in params.profiles:
-        raise InputError(f"profile is {name!r}; allowed are {', '.join(params.profiles)}")
+        raise InputError(f"profile must be one of {', '.join(params.profiles)}, got {name!r}")
 
 
 def require_new_experiment(params: Params, name: str) -> None:
@@ -93,15 +93,17 @@ def require_new_experiment(params: Params, name: str) -> None:
         TypeAdapter(Name).validate_python(name)
     except ValidationError:
         raise InputError(
-            f"NAME is {name!r}; allowed are small letters, digits and _, a letter first"
+            f"NAME must be small letters, digits and _, a letter first, got {name!r}"
         ) from None
     if name in params.profiles:
-        raise InputError(f"NAME is {name!r}, a profile, whose results the collect stage writes")
+        raise InputError(
+            f"NAME must not be a profile's, got {name!r}, whose results the collect stage writes"
+        )
 
 
 def find_checkpoint(params: Params, name: str) -> Checkpoint:
     """Return one of `checkpoints`; raise an InputError if params.yaml does not list it."""
     if name not in params.checkpoints:
-        allowed = ", ".join(params.checkpoints) or "none, because params.yaml lists no checkpoints"
-        raise InputError(f"checkpoint is {name!r}; allowed are {allowed}")
+        known = ", ".join(params.checkpoints) or "none so far"
+        raise InputError(f"checkpoints in params.yaml must list {name!r}; it lists {known}")
     return params.checkpoints[name]

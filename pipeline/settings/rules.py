@@ -13,15 +13,15 @@ from pipeline.settings.schema import PAPER_CONTEXTS, Evaluate, Params, Profile, 
 
 
 def list_problems(params: Params) -> list[str]:
-    """Return a sentence for each problem, with the key, the value and what is allowed."""
+    """Return a sentence for each problem, with the key, what it must be, and its value."""
     if params.profile not in params.profiles:
-        return [f"profile is {params.profile!r}; allowed are {', '.join(params.profiles)}"]
+        return [f"profile must be one of {', '.join(params.profiles)}, got {params.profile!r}"]
     problems = []
     for name, variant in params.variants.items():
         problems += _check_variant(f"variants.{name}", variant, params.resolve_network(name))
     for table, rows in params.tables.items():
         problems += [
-            f"tables.{table} lists {row!r}; allowed are {', '.join(params.variants)}"
+            f"tables.{table} must list rows of {', '.join(params.variants)}, got {row!r}"
             for row in rows
             if row not in params.variants
         ]
@@ -35,21 +35,21 @@ def list_problems(params: Params) -> list[str]:
     problems += _check_efficiency(params.efficiency)
     if params.networks.profile not in params.profiles:
         problems.append(
-            f"networks.profile is {params.networks.profile!r}; allowed are "
-            f"{', '.join(params.profiles)}"
+            f"networks.profile must be one of {', '.join(params.profiles)}, got "
+            f"{params.networks.profile!r}"
         )
     return problems
 
 
 def _check_once(key: str, values: Sequence[object]) -> Iterator[str]:
     if len(set(values)) < len(values):
-        yield f"{key} is {shorten(list(values))}; allowed is each once"
+        yield f"{key} must list each value once, got {shorten(list(values))}"
 
 
 def _check_rows(key: str, rows: Sequence[str], params: Params) -> Iterator[str]:
     for row in rows:
         if row not in params.variants:
-            yield f"{key} lists {row!r}; allowed are {', '.join(params.variants)}"
+            yield f"{key} must list rows of {', '.join(params.variants)}, got {row!r}"
     yield from _check_once(key, rows)
 
 
@@ -57,8 +57,8 @@ def _check_data(params: Params) -> Iterator[str]:
     """Check that dataset_dir is the folder of the active profile's data."""
     if params.data.get(EMBEDDED.name, str(EMBEDDED)) != str(EMBEDDED):
         yield (
-            f"data.{EMBEDDED.name} is {params.data[EMBEDDED.name]!r}; allowed is {EMBEDDED}, "
-            f"where the scene stage draws it"
+            f"data.{EMBEDDED.name} must be {EMBEDDED}, where the scene stage draws it, got "
+            f"{params.data[EMBEDDED.name]!r}"
         )
     name = params.active.data
     folder, use = params.data.get(name), f"`python -m pipeline use {params.profile}`"
@@ -80,12 +80,12 @@ def _check_presets(name: str, profile: Profile, params: Params) -> Iterator[str]
     """Check what `use` writes for a profile."""
     key = f"profiles.{name}"
     if name in SHARED:
-        yield f"{key} has the name of a file of reports/; allowed is any but {', '.join(SHARED)}"
+        yield f"{key} must have another name than the files of reports/: {', '.join(SHARED)}"
     if profile.data not in params.data:
-        yield f"{key}.data is {profile.data!r}; allowed are {', '.join(params.data)}"
+        yield f"{key}.data must be one of {', '.join(params.data)}, got {profile.data!r}"
     for table in profile.tables:
         if table not in params.tables:
-            yield f"{key}.tables lists {table!r}; allowed are {', '.join(params.tables)}"
+            yield f"{key}.tables must list tables of {', '.join(params.tables)}, got {table!r}"
     yield from _check_once(f"{key}.tables", profile.tables)
     yield from _check_rows(f"{key}.rows", profile.rows or [], params)
     yield from _check_once(f"{key}.seeds and more_seeds", [*profile.seeds, *profile.more_seeds])
@@ -99,29 +99,32 @@ def _check_variant(key: str, variant: Variant, network: NetworkSettings) -> list
         if asymmetric and value is None:
             problems.append(f"{key}.{name} is missing; afnb and apnb need it")
         if not asymmetric and value is not None:
-            problems.append(f"{key}.{name} is {value!r}; allowed only with afnb or apnb")
+            problems.append(f"{key}.{name} must be left out without afnb and apnb, got {value!r}")
     allowed = (*PAPER_CONTEXTS, *contexts.names())
     if variant.context not in allowed:
-        problems.append(f"{key}.context is {variant.context!r}; allowed are {', '.join(allowed)}")
+        problems.append(
+            f"{key}.context must be one of {', '.join(allowed)}, got {variant.context!r}"
+        )
     if variant.context in PAPER_CONTEXTS and variant.settings is not None:
         problems.append(
-            f"{key}.settings is {variant.settings}; {', '.join(PAPER_CONTEXTS)} take none"
+            f"{key}.settings must be left out with {', '.join(PAPER_CONTEXTS)}, got "
+            f"{variant.settings}"
         )
     options = network["options"]
     if options["form"] == "fused" and options["normalization"] != "softmax":
         problems.append(
-            f"{key}.options.form is 'fused'; allowed with the normalization "
-            f"{options['normalization']!r} are fast, plain"
+            f"{key}.options.form must be fast or plain with the normalization "
+            f"{options['normalization']!r}, got 'fused'"
         )
     problems += check_backbone(key, network)
     sizes = variant.pool_sizes or []
     if variant.sampling and not variant.sampling.startswith("pyramid_") and len(sizes) > 1:
-        problems.append(f"{key}.pool_sizes is {sizes}; {variant.sampling} sampling takes one size")
+        problems.append(f"{key}.pool_sizes must be one size for {variant.sampling}, got {sizes}")
     keys, values = network["key_channels"], network["value_channels"]
     if "fnb" in variant.fusion and network["options"]["share_key_value"] and keys != values:
         problems.append(
-            f"{key}.value_channels is {values}; allowed with share_key_value is only "
-            f"key_channels, {keys}"
+            f"{key}.value_channels must equal key_channels, {keys}, with share_key_value, got "
+            f"{values}"
         )
     return problems
 
@@ -131,12 +134,12 @@ def _check_efficiency(efficiency: Efficiency) -> list[str]:
     pools = efficiency.pool_sizes
     if not efficiency.sampling.startswith("pyramid_") and len(pools) > 1:
         problems.append(
-            f"efficiency.pool_sizes is {pools}; {efficiency.sampling} sampling takes one size"
+            f"efficiency.pool_sizes must be one size for {efficiency.sampling}, got {pools}"
         )
     if efficiency.curve.fit > len(efficiency.curve.sizes):
         problems.append(
-            f"efficiency.curve.fit is {efficiency.curve.fit}; allowed are 2 to "
-            f"{len(efficiency.curve.sizes)}, the number of efficiency.curve.sizes"
+            f"efficiency.curve.fit must be 2 to {len(efficiency.curve.sizes)}, the number of "
+            f"efficiency.curve.sizes, got {efficiency.curve.fit}"
         )
     return problems
 
@@ -148,7 +151,7 @@ def _check_evaluate(key: str, evaluate: Evaluate) -> list[str]:
     for name in ("protocols", "scales"):
         values = getattr(evaluate, name) or []
         if len(set(values)) < len(values):
-            problems.append(f"{key}.{name} is {values}; allowed is each once")
+            problems.append(f"{key}.{name} must list each value once, got {values}")
     for protocol, own in (("sliding", ("window", "stride")), ("multi_scale", ("scales", "flip"))):
         problems += [
             f"{key}.{name} is missing; the protocol {protocol} needs it"
@@ -164,15 +167,16 @@ def _check_evaluate(key: str, evaluate: Evaluate) -> list[str]:
         value = getattr(evaluate, name)
         if value is not None and not set(users) & set(protocols):
             problems.append(
-                f"{key}.{name} is {value!r}; allowed only with the protocol {' or '.join(users)}"
+                f"{key}.{name} must be left out without the protocol {' or '.join(users)}, got "
+                f"{list(value) if isinstance(value, tuple) else value}"
             )
     if evaluate.sides and evaluate.sides[0] > evaluate.sides[1]:
-        problems.append(f"{key}.sides is {list(evaluate.sides)}; allowed is the shorter first")
+        problems.append(f"{key}.sides must have the shorter first, got {list(evaluate.sides)}")
     if (window is None) != (stride is None):
-        problems.append(f"{key}.stride is {stride}; window and stride belong together")
+        problems.append(f"{key}.window and {key}.stride must both be set, or neither")
     elif window and stride and (stride[0] > window[0] or stride[1] > window[1]):
         problems.append(
-            f"{key}.stride is {list(stride)}; allowed are steps up to the window's, {list(window)}"
+            f"{key}.stride must be at most the window, {list(window)}, got {list(stride)}"
         )
     return problems
 
@@ -181,29 +185,31 @@ def _check_profile(key: str, profile: Profile) -> list[str]:
     problems = _check_evaluate(f"{key}.evaluate", profile.evaluate)
     train, network = profile.train, profile.network
     problems += [
-        f"{key}.network.contexts.{name} is no file of contexts/; allowed are "
-        f"{', '.join(contexts.names())}"
+        f"{key}.network.contexts must name files of contexts/, {', '.join(contexts.names())}, "
+        f"got {name!r}"
         for name in network.contexts
         if name not in contexts.names()
     ]
     for name in ("scale", "aspect"):
         low, high = getattr(train.augment, name)
         if low > high:
-            problems.append(f"{key}.train.augment.{name} is [{low}, {high}]; allowed is low first")
+            problems.append(f"{key}.train.augment.{name} must be [low, high], got [{low}, {high}]")
     if (train.optimizer.name == "sgd") != (train.optimizer.momentum is not None):
         problems.append(
-            f"{key}.train.optimizer.momentum is {train.optimizer.momentum}; sgd needs it and "
-            f"adamw has none"
+            f"{key}.train.optimizer.momentum must be set for sgd and null for adamw, got "
+            f"{train.optimizer.momentum}"
         )
     if train.warmup >= train.iterations:
         problems.append(
-            f"{key}.train.warmup is {train.warmup}; allowed is less than the iterations, "
-            f"{train.iterations}"
+            f"{key}.train.warmup must be less than the iterations, {train.iterations}, got "
+            f"{train.warmup}"
         )
     if network.align_corners and not train.loss.at_labels:
         problems.append(
-            f"{key}.network.align_corners is True; allowed without train.loss.at_labels is false"
+            f"{key}.network.align_corners must be false without train.loss.at_labels, got True"
         )
     if network.backbone == "small" and (network.stem != "plain" or network.weights):
-        problems.append(f"{key}.network.backbone is 'small'; it has the plain stem and no weights")
+        problems.append(
+            f"{key}.network must have the plain stem and no weights with the small backbone"
+        )
     return [*problems, *check_frozen(key, profile)]

@@ -127,8 +127,8 @@ def _require_same_shape(_: "nn.Module", inputs: tuple[Any, ...], output: Any) ->
     expected, actual = tuple(inputs[0].shape), tuple(getattr(output, "shape", ()))
     if actual != expected:
         raise ValueError(
-            f"its context turns a map {expected} into {actual or type(output).__name__}; allowed "
-            f"is the same shape"
+            f"its context must return the shape that it takes, {expected}, got "
+            f"{actual or type(output).__name__}"
         )
 
 

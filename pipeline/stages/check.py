@@ -85,15 +85,15 @@ def main() -> None:
     _link_outside(settings)
     if not settings.embedded and not Path(settings.dataset_dir).is_dir():
         raise errors.InputError(
-            f"dataset_dir is {settings.dataset_dir!r}; there is no such folder; set "
+            f"dataset_dir must be the dataset's folder; there is no {settings.dataset_dir!r}; set "
             f"data.{settings.active.data} to the dataset's folder, and run `python -m pipeline use "
             f"{settings.profile}`"
         )
     for name, checkpoint in settings.checkpoints.items():
         if not Path(checkpoint.file).is_file():
             raise errors.InputError(
-                f"checkpoints.{name}.file is {checkpoint.file!r}; there is no such file; allowed "
-                f"is a network's .pth or .safetensors file"
+                f"checkpoints.{name}.file must be a network's .pth or .safetensors file; there is "
+                f"no {checkpoint.file!r}"
             )
     contexts.check_contexts(settings)
     read_claims(settings)

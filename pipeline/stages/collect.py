@@ -16,6 +16,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.engine.errors import InputError
 from pipeline.engine.files import whole_file
 from pipeline.engine.weight_files import digest_weights
 from pipeline.settings import params, records, schema
@@ -112,6 +113,12 @@ def read_checkpoint(settings: schema.Params, name: str) -> CheckpointLine | None
     )
 
 
+def _holds_runs(file: Path) -> bool:
+    return file.exists() and any(
+        line.kind == "run" for line in records.read_lines(file.read_text(encoding="utf-8"), file)
+    )
+
+
 def main() -> None:
     settings = params.load()
     finished: list[RunLine] = []
@@ -126,6 +133,11 @@ def main() -> None:
     checkpoints = [read_checkpoint(settings, name) for name in settings.checkpoints]
     lines: list[Line] = [*finished, *filter(None, checkpoints), *failures]
     own = ReportPaths(settings.profile)
+    if not lines and _holds_runs(own.results):
+        raise InputError(
+            f"{own.results} would lose its runs, because none with these settings is here; run "
+            f"`dvc repro` to train them, or remove the file"
+        )
     records.write_lines(own.results, lines)
     with whole_file(own.curves) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")

@@ -75,7 +75,9 @@ def compute_features(profile: Profile, data: Path, out: Path) -> FeatureManifest
         except OSError as error:
             if error.errno not in _FULL:
                 raise
-            raise InputError(f"{folder}: the disk is full; make room and run it again") from None
+            raise InputError(
+                f"{folder}: the disk is full; free some space and run it again"
+            ) from None
         manifest = FeatureManifest(
             version=1,
             cached=True,
@@ -96,13 +98,13 @@ def _check_sizes(profile: Profile, stores: Mapping[str, Store]) -> None:
         for name, (height, width) in zip(store.names, store.sizes, strict=True):
             if height % stride or width % stride:
                 raise InputError(
-                    f"{name} has {width}x{height} pixels; allowed with features.cache are "
-                    f"multiples of the output stride, {stride}"
+                    f"{name} must have sides that are multiples of the output stride, {stride}, "
+                    f"with features.cache, got {width}x{height}"
                 )
             if split == "train" and (height < crop[0] or width < crop[1]):
                 raise InputError(
-                    f"{name} has {width}x{height} pixels; allowed with features.cache is at least "
-                    f"the crop, {crop[1]}x{crop[0]}"
+                    f"{name} must be at least as large as the crop, {crop[1]}x{crop[0]}, with "
+                    f"features.cache, got {width}x{height}"
                 )
 
 
@@ -167,7 +169,7 @@ def _extract(network: SegmentationNetwork, image: Any, name: str) -> Maps:
     for values in network.compute_maps(views.to(network.mean.device)):
         half = values.permute(0, 2, 3, 1).half()
         if not bool(torch.isfinite(half).all()):
-            raise InputError(f"{name}: its maps have values that half precision cannot hold")
+            raise InputError(f"{name}: its maps must have values that half precision can hold")
         found.append(half.cpu().contiguous().numpy())
     return Maps(*found)
 

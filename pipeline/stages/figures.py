@@ -13,7 +13,7 @@ from pipeline.reporting.figures import style
 from pipeline.reporting.figures.drawing import draw_figures
 from pipeline.reporting.figures.gallery import digest_inputs
 from pipeline.reporting.inputs import read_inputs
-from pipeline.reporting.provenance import line, origin
+from pipeline.reporting.provenance import describe_origin, find_origin
 from pipeline.settings import params
 from pipeline.settings.paths import FIGURE_INPUTS, ReportPaths
 
@@ -24,6 +24,6 @@ def main() -> None:
     losses = pd.read_csv(own.curves) if own.curves.exists() else None
     with whole_folder(own.figures) as folder:
         for name, frame, figure, records in draw_figures(inputs, losses):
-            style.save(figure, frame, folder / name, line(origin(records)))
+            style.save(figure, frame, folder / name, describe_origin(find_origin(records)))
         write_json(folder / FIGURE_INPUTS, digest_inputs(own))
     print(f"the figures are in {own.figures}")

@@ -5,7 +5,8 @@
 It counts parameters and operations of every variant: in the active profile at its training crop,
 and in the profile of the `networks` settings at their sizes. It measures images per second and peak
 memory of a forward pass and of a training step, unless they exceed the time limit. A training's
-predicted seconds are those of a step times its iterations. It writes reports/networks.json.
+predicted seconds are those of a step times its iterations. It writes
+reports/<profile>/networks.json.
 """
 
 from contextlib import suppress

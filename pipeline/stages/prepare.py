@@ -99,7 +99,7 @@ def _read_entries(
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise InputError(f"{partial}: the disk is full; make room and run it again") from None
+        raise InputError(f"{partial}: the disk is full; free space and run it again") from None
     finally:
         for journal in journals.values():
             journal.close()
@@ -170,7 +170,7 @@ def _summarize_split(dataset: Dataset, name: str, entries: Mapping[str, list[Ent
             histogram[class_id] += count
     pixels = histogram[: len(dataset.classes)]
     if not pixels.sum():
-        raise InputError(f"the {name} split has no labelled pixel")
+        raise InputError(f"the {name} split must have at least one labelled pixel")
     return Split(
         count=len(samples),
         published=dataset.published_counts[name],
@@ -185,7 +185,9 @@ def main() -> None:
     settings = params.load()
     dataset, root = DATASETS[settings.active.dataset], Path(settings.dataset_dir)
     if not root.is_dir():
-        raise InputError(f"dataset_dir is {settings.dataset_dir!r}; there is no such folder")
+        raise InputError(
+            f"dataset_dir must be the dataset's folder; there is no {settings.dataset_dir!r}"
+        )
     decode = settings.active.prepare.decode
     manifest = prepare(
         dataset, root, locate_prepared(settings.profile), decode, settings.data_title

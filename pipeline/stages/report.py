@@ -13,7 +13,7 @@ from pipeline.reporting.assembly import build_report, list_metrics
 from pipeline.reporting.figures import curves
 from pipeline.reporting.inputs import Inputs, read_inputs
 from pipeline.reporting.page.html import render_page
-from pipeline.reporting.provenance import line, origin
+from pipeline.reporting.provenance import describe_origin, find_origin
 from pipeline.reporting.sections import write_tables
 from pipeline.reporting.summary import render_summary
 from pipeline.reporting.variants import build_pages
@@ -28,7 +28,9 @@ def write_variants(inputs: Inputs, own: ReportPaths) -> None:
         for page in build_pages(inputs, has_curves=losses is not None):
             if page.curve and losses is not None:
                 own_losses = losses[losses["variant"] == page.variant]
-                source = line(origin(run.record for run in inputs.results[page.variant]))
+                source = describe_origin(
+                    find_origin(run.record for run in inputs.results[page.variant])
+                )
                 curves.write_variant(own_losses, folder / page.curve, source)
             text = render_page(page.sections, folder, home="../")
             (folder / f"{page.variant}.html").write_text(text, encoding="utf-8")

@@ -3,9 +3,9 @@
     python -m pipeline track
 
 Long trainings send their curves while they run. This stage sends the rest, and sends everything
-again to a new or lost store. A store that cannot be reached fails nothing, because the files are
-the truth, and the next `make repro` or `make ui` sends them. A store that will never take them is
-an error.
+again to a new or lost store. If the store cannot be reached, the stage still succeeds, because the
+files hold everything. The next `make repro` or `make ui` then sends them. A store that will never
+take them is an error.
 """
 
 from pipeline.settings import params

@@ -55,8 +55,8 @@ def main(variant: str, seed: int) -> None:
     fabric = launch(precision)
     if train.batch_size % fabric.world_size:
         raise errors.InputError(
-            f"train.batch_size is {train.batch_size}; allowed are multiples of the "
-            f"{fabric.world_size} processes"
+            f"train.batch_size must be a multiple of the {fabric.world_size} processes, got "
+            f"{train.batch_size}"
         )
     network = settings.resolve_network(variant)
     manifest = records.read(records.Manifest, data / MANIFEST)

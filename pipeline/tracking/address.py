@@ -10,7 +10,10 @@ from pipeline.settings.paths import MLFLOW_DATABASE
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 LOCAL_STORE = "sqlite:///mlflow.db"
-_ALLOWED = "allowed are a server's address (https://...), sqlite:///FILE or another database"
+_RULE = (
+    "must be a server's address (https://...), sqlite:///FILE or another database, or be unset "
+    "to use mlflow.db"
+)
 _SCHEMES = re.compile(r"https?|databricks.*|(sqlite|postgresql|mysql|mssql)(\+\w+)?")
 
 
@@ -26,14 +29,11 @@ def read_uri() -> str:
         if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1"):
             return store
         raise InputError(
-            f"{VARIABLE} is {store!r}, a folder, and MLflow no longer writes to folders; "
-            f"{_ALLOWED}; unset it to use mlflow.db"
+            f"{VARIABLE} {_RULE}, got the folder {store!r}, to which MLflow no longer writes"
         )
     lacks_host = is_server(store) and not parts.netloc
     if lacks_host or not _SCHEMES.fullmatch(parts.scheme or store):
-        raise InputError(
-            f"{VARIABLE} is {hide_credentials(store)!r}; {_ALLOWED}; unset it to use mlflow.db"
-        )
+        raise InputError(f"{VARIABLE} {_RULE}, got {hide_credentials(store)!r}")
     return store
 
 

@@ -29,8 +29,8 @@ def class_weights(loss: schema.Loss, manifest: Manifest) -> Tensor | None:
     if isinstance(loss.class_weights, list):
         if len(loss.class_weights) != len(manifest.classes):
             raise InputError(
-                f"loss.class_weights has {len(loss.class_weights)} values; allowed is one for "
-                f"each of the {len(manifest.classes)} classes"
+                f"loss.class_weights must have {len(manifest.classes)} values, one for each class, "
+                f"got {len(loss.class_weights)}"
             )
         return torch.tensor(loss.class_weights)
     pixels = torch.tensor(list(manifest.splits.train.pixels.values()), dtype=torch.float64)
@@ -72,7 +72,7 @@ def training_loss(loss: schema.Loss, *maps: Tensor, **options: Any) -> Tensor:
 def make_optimizer(model: nn.Module, options: schema.Optimizer) -> Optimizer:
     """Return SGD or AdamW over all parameters that are not frozen.
 
-    Each group has a `factor` of the learning rate: `backbone_lr` for the backbone, else 1.
+    Each group has a `factor` of the learning rate: `backbone_lr` for the backbone, otherwise 1.
     """
     backbone: list[nn.Parameter] = []
     others: list[nn.Parameter] = []

@@ -21,7 +21,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = {k: metafunc.config.getoption(f"--{k}") for k in KINDS}
     names = KINDS[kind].NAMES
     if chosen[kind] is not None and chosen[kind] not in names:
-        raise pytest.UsageError(f"--{kind} is {chosen[kind]!r}; allowed are {', '.join(names)}")
+        raise pytest.UsageError(f"--{kind} must be one of {', '.join(names)}, got {chosen[kind]!r}")
     if any(chosen.values()):
         names = [chosen[kind]] if chosen[kind] else []
     metafunc.parametrize(kind, names)

@@ -25,9 +25,8 @@ _NAMES = tuple(" ".join(name.split()) for name in _CLASSES.split(","))
 _FOLDERS = {"train": "training", "val": "validation"}
 _OTHER_OBJECTS = 0
 _DOWNLOAD = (
-    "ADE20K is ADEChallengeData2016.zip (about 1 GB) of sceneparsing.csail.mit.edu; unpacked, it "
-    "is the folder ADEChallengeData2016 with images and annotations; release_test.zip of there, "
-    "unpacked in it, is the test split"
+    "download ADEChallengeData2016.zip (about 1 GB) from sceneparsing.csail.mit.edu and unpack it; "
+    "for the test split, unpack release_test.zip from there into its folder"
 )
 
 
@@ -57,5 +56,5 @@ DATASET = Dataset(
     folders=("images", "annotations"),
     download=_DOWNLOAD,
     test_images=list_test_images,
-    hints={255: "255 is of labels that others have lessened by one; the publisher's are read"},
+    hints={255: "255 is in copies whose labels were reduced by one; use the publisher's"},
 )

@@ -64,8 +64,5 @@ DATASET = Dataset(
     folders=("leftImg8bit", "gtFine"),
     download=_DOWNLOAD,
     test_images=list_test_images,
-    hints={
-        255: "255 is of trainIds, the training's numbers of the classes; the labelIds of "
-        "gtFine_trainvaltest.zip are read"
-    },
+    hints={255: "255 is in *_labelTrainIds.png; use *_labelIds.png of gtFine_trainvaltest.zip"},
 )

@@ -48,10 +48,10 @@ def _name_file_in_errors(file: Path) -> Iterator[None]:
     """Turn the errors of reading a file into InputErrors that name it."""
     try:
         if file.exists() and not file.is_file():  # because reading a pipe would wait
-            raise InputError(f"{file}: not a file")
+            raise InputError(f"{file} must be a regular file")
         yield
     except UnidentifiedImageError:
-        raise InputError(f"{file}: not an image") from None
+        raise InputError(f"{file} must be an image") from None
     except FileNotFoundError:
         raise InputError(describe_missing(file)) from None
     except PermissionError:
@@ -110,7 +110,7 @@ class ImageFile:
     def __init__(self, file: Path) -> None:
         self._file, self._header = file, read_header(file)
         if self._header.mode.startswith(("I", "F")):
-            raise InputError(f"{file}: mode {self._header.mode}; allowed are 8 bits a channel")
+            raise InputError(f"{file} must have 8 bits a channel, got mode {self._header.mode}")
         self.shape = self._header.height, self._header.width, 3
 
     def __getitem__(self, window: tuple[slice, slice]) -> npt.NDArray[np.uint8]:
@@ -165,13 +165,13 @@ def read_labels(file: Path, modes: Sequence[str] = ("L",)) -> npt.NDArray[Any]:
     """Return the values (H, W) of a label image; "P" among `modes` allows a palette."""
     image = read_header(file)
     if image.format != "PNG":
-        raise InputError(f"{file}: a {image.format} image; allowed are PNGs, as published")
+        raise InputError(f"{file} must be a PNG, as published, got {image.format}")
     low_depth = _LOW_DEPTHS.get(str(image.tile[0].args)) if image.tile else None
     if image.mode not in modes or low_depth:
         allowed = "grey or palette" if "P" in modes else "grey"
         raise InputError(
-            f"{file}: {low_depth or _MODES.get(image.mode, f'an {image.mode} image')}; allowed are "
-            f"8-bit {allowed} label values, as published"
+            f"{file} must hold 8-bit {allowed} label values, as published, got "
+            f"{low_depth or _MODES.get(image.mode, f'an {image.mode} image')}"
         )
     read_intact(file)  # because the decoder reads no checksums
     return _decode(file, image, image.mode)
@@ -197,7 +197,7 @@ def list_files(folder: Path, suffix: str, download: str) -> dict[str, Path]:
 def match(images: Mapping[str, Path], labels: Mapping[str, Path], split: str) -> list[str]:
     """Return the names in order; refuse an empty split, and an image or label without the other."""
     if not images and not labels:
-        raise InputError(f"the {split} split is empty")
+        raise InputError(f"the {split} split must have at least one image")
     unmatched = [
         f"{have[name]}: the {what} has no {lacks}"
         for have, lack, what, lacks in (
@@ -207,9 +207,9 @@ def match(images: Mapping[str, Path], labels: Mapping[str, Path], split: str) ->
         for name in sorted(have.keys() - lack.keys())
     ]
     if unmatched:
-        raise join_problems(unmatched, f"files in {split} lack their other half")
+        raise join_problems(unmatched, f"images or labels in {split} have no partner")
     unreadable = [
-        f"{images[n]}: its name is no UTF-8; rename it" for n in images if not _is_utf8(n)
+        f"{images[n]}: its name must be UTF-8; rename it" for n in images if not _is_utf8(n)
     ]
     if unreadable:
         raise join_problems(unreadable, f"names in {split} cannot be recorded")

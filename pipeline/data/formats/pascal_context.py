@@ -87,10 +87,10 @@ _OWN_LISTS = Path("ImageSets", "SegmentationContext")
 _VARIABLE = "LabelMap"
 _MERGED_VALUES = np.array([0, *_CLASSES.values()], np.uint16)  # a merged PNG's value -> number
 _DOWNLOAD = (
-    "PASCAL Context is VOCtrainval_03-May-2010.tar (1.3 GB) of host.robots.ox.ac.uk/pascal/VOC, "
-    "whose folder VOCdevkit/VOC2010 is to be given, and in it trainval.tar.gz of "
-    "cs.stanford.edu/~roozbeh/pascal-context, unpacked to the folder trainval, or merged labels "
-    "in SegmentationClassContext"
+    "download VOCtrainval_03-May-2010.tar (1.3 GB) from host.robots.ox.ac.uk/pascal/VOC and give "
+    "its folder VOCdevkit/VOC2010; put the labels there: trainval.tar.gz from "
+    "cs.stanford.edu/~roozbeh/pascal-context as trainval, or merged PNGs as "
+    "SegmentationClassContext"
 )
 
 
@@ -100,7 +100,9 @@ def _read_labels(file: Path) -> npt.NDArray[Any]:
         return _read_mat(file)
     values = read_labels(file, modes=("L", "P"))
     if values.max() >= len(_MERGED_VALUES):
-        raise InputError(f"{file}: label value {values.max()}; allowed are 0 to {len(_CLASSES)}")
+        raise InputError(
+            f"{file} must have label values of 0 to {len(_CLASSES)}, got {values.max()}"
+        )
     return _MERGED_VALUES[values]
 
 
@@ -114,13 +116,13 @@ def _read_mat(file: Path) -> npt.NDArray[np.uint16]:
     except Exception as error:  # of any type, because scipy raises whatever the bytes lead to
         raise InputError(f"{file}: cannot be read as a .mat file ({error})") from None
     if values is None:
-        raise InputError(f"{file}: no variable {_VARIABLE}; allowed are the publisher's files")
+        raise InputError(f"{file} must have the variable {_VARIABLE}, as the publisher's files")
     if isinstance(values, np.ndarray) and values.ndim == 2 and values.dtype.kind in "uif":
         with np.errstate(invalid="ignore"):
             integers = values.astype(np.uint16)
         if np.array_equal(integers, values):
             return integers
-    raise InputError(f"{file}: {_VARIABLE} holds other things than a map of label numbers")
+    raise InputError(f"{file} must have a map of label numbers as {_VARIABLE}")
 
 
 def _locate_list(root: Path, split: str) -> Path:

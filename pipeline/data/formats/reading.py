@@ -21,16 +21,15 @@ def read_sample(pair: Pair, dataset: Dataset) -> LazySample:
     if image.shape[:2] != values.shape:
         (high, wide), (height, width) = values.shape, image.shape[:2]
         raise InputError(
-            f"{pair.label}: {wide}x{high}, but its image is {width}x{height}; allowed is the "
-            f"same size"
+            f"{pair.label} must have the size of its image, {width}x{height}, got {wide}x{high}"
         )
     label = _convert_to_class_ids(values, dataset.lookup)
     if (label == UNKNOWN).any():
         allowed, value = np.flatnonzero(dataset.lookup != UNKNOWN), values[label == UNKNOWN].max()
         hint = dataset.hints.get(int(value))
         raise InputError(
-            f"{pair.label}: label value {value}; allowed are "
-            f"{dataset.name}'s {allowed.min()} to {allowed.max()}{f' ({hint})' if hint else ''}"
+            f"{pair.label} must have {dataset.name}'s label values, {allowed.min()} to "
+            f"{allowed.max()}, got {value}{f' ({hint})' if hint else ''}"
         )
     return LazySample(image, label)
 

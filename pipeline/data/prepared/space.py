@@ -43,7 +43,9 @@ def require_space(folder: Path, size: int, count: int, what: str, other: str) ->
     more = " more" if size_on_disk else ""
     print(f"{count} {what} need {need}{more}; {room} are free", flush=True)
     if missing_size > free:
-        raise InputError(f"{folder}: {what} need {need} and {room} are free; make room, or {other}")
+        raise InputError(
+            f"{folder}: {what} need {need} and {room} are free; free space, or {other}"
+        )
 
 
 def _format_size(size: int) -> str:

@@ -22,8 +22,9 @@ VERDICTS = (
     "method). *contradicted*: it shows the opposite. *undecided*: it shows neither. *not "
     "measured*: a row has no run. A claim of several tests is supported if all are, and "
     "contradicted if one is.\n\n"
-    f"**Seeds needed.** So many seeds find the measured difference {100 * POWER:.0f} % of the "
-    "time: in one test that points against the claim, otherwise in all its tests."
+    f"**Seeds needed.** With so many seeds a repetition reaches a verdict {100 * POWER:.0f} % of "
+    "the time, if the true difference is the measured one. If one test points against the claim, "
+    "the number is that test's. Otherwise it is the number for all its tests."
 )
 FIGURES = (
     "**Figures.** Differences are in points of mIoU, with 95 % intervals of Student's t. The "
@@ -35,10 +36,10 @@ FIGURES = (
 RULE = (VERDICTS, FIGURES)
 COST_RULE = (
     "*ratio*: NB's cost over APNB's, of a forward pass of the plain form with 2048 channels and a "
-    "batch of 1. In brackets: from the fastest call of one and the slowest of the other. "
-    f"*supported*: the ratio is at least {100 * (1 - TOLERANCE):.0f} % of the paper's, "
+    f"batch of 1. *supported*: the ratio is at least {100 * (1 - TOLERANCE):.0f} % of the paper's, "
     "*contradicted*: it is less, *undecided*: the calls disagree."
 )
+COST_RANGE = "In brackets: from the fastest call of one block and the slowest of the other."
 
 
 def list_answers(judgements: dict[str, Judgement]) -> list[tuple[str, Answer]]:
@@ -127,7 +128,9 @@ def explain_origin(claims: Claims) -> str:
 def collect_origin(inputs: Inputs, judgements: dict[str, Judgement]) -> Origin:
     """Return where the answers come from."""
     names = dict.fromkeys(row for _, a in list_answers(judgements) for row in a.question.rows)
-    return provenance.origin([run.record for name in names for run in inputs.results.get(name, [])])
+    return provenance.find_origin(
+        [run.record for name in names for run in inputs.results.get(name, [])]
+    )
 
 
 def _format_estimate(row: Row) -> str:

@@ -124,17 +124,17 @@ def _list_problems(claims: Claims, settings: Params, figures: dict[str, Any]) ->
     for name, claim in claims.items():
         costs = [isinstance(test, Ratio) for test in claim.tests]
         if any(costs) and not all(costs):
-            yield f"{name}.tests has the kind ratio beside others; allowed is a claim of each"
+            yield f"{name}.tests must be all of the kind ratio or none"
         for number, test in enumerate(claim.tests):
             key = f"{name}.tests.{number}"
             if isinstance(test, Ratio):
                 if not isinstance(figures.get(test.figure), int | float):
                     known = ", ".join(k for k, v in figures.items() if isinstance(v, int | float))
-                    yield f"{key}.figure is {test.figure!r}; allowed are {known}"
+                    yield f"{key}.figure must be one of {known}, got {test.figure!r}"
                 continue
             for row in test.rows:
                 if row not in settings.variants:
                     allowed = ", ".join(settings.variants)
-                    yield f"{key} names the row {row!r}; allowed are {allowed}"
+                    yield f"{key} must name rows of {allowed}, got {row!r}"
             if len(set(test.rows)) < len(list(test.rows)):
-                yield f"{key} names a row twice; allowed is each once"
+                yield f"{key} must name each row once"

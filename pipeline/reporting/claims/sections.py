@@ -7,7 +7,7 @@ from pipeline.reporting.claims.costs import judge_costs
 from pipeline.reporting.claims.judging import judge_claims
 from pipeline.reporting.comparable import explain_comparability, explain_evidence
 from pipeline.reporting.inputs import Inputs, Overview
-from pipeline.reporting.provenance import origin
+from pipeline.reporting.provenance import find_origin
 from pipeline.reporting.sections import Section, TableFile
 
 
@@ -68,8 +68,10 @@ def build_overview(overview: Overview) -> Iterator[Section]:
     answers = judge_costs(overview.claims, overview.blocks, overview.published)
     costs = ledger.build_cost_ledger(overview.claims, answers)
     words = " ".join(claim.words for claim in overview.claims.values() if claim.is_of_cost)
-    source = origin(overview.blocks)
-    notes = f"{words}\n\n{details.COST_RULE}"
+    source = find_origin(overview.blocks)
+    has_range = any(answer.ratio.low < answer.ratio.high for answer in answers)
+    rules = [details.COST_RULE, details.COST_RANGE if has_range else ""]
+    notes = join([f"The paper's claim: {words}", " ".join(filter(None, rules))])
     yield Section(
         "cost_claims",
         "The paper's claims on cost",

@@ -201,7 +201,7 @@ def compare_classes(settings: Params, results: Results) -> pd.DataFrame:
     """Return the IoU in percent for each class and each of baseline, APNB and full network."""
     rows = []
     for pair in (measured.BASELINE, measured.APNB, measured.ANN):
-        for name in measured.as_published(settings, pair)[:1]:
+        for name in measured.list_published_variants(settings, pair)[:1]:
             scores = [r.scores.first.class_iou for r in results[name]]
             for label in scores[0] if scores else []:
                 values = [100 * x for s in scores if (x := s[label]) is not None]

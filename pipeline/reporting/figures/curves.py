@@ -39,7 +39,7 @@ def draw(settings: Params, frame: pd.DataFrame) -> Figure:
         layout="constrained",
         squeeze=False,
     )
-    baselines = measured.as_published(settings, measured.BASELINE)[:1]
+    baselines = measured.list_published_variants(settings, measured.BASELINE)[:1]
     for axes in grid.flat[len(names) :]:
         axes.set_visible(False)
     for name, axes in zip(names, grid.flat, strict=False):

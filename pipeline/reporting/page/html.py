@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.reporting.provenance import line
+from pipeline.reporting.provenance import describe_origin
 from pipeline.reporting.rendering import make_environment
 from pipeline.reporting.sections import Section
 
@@ -25,7 +25,10 @@ def render_page(sections: Iterable[Section], root: Path, home: str = "") -> str:
     """
     head, *groups = group_sections(sections)
     environment = make_environment()
-    environment.filters |= {"data": lambda file: encode_file(root / file), "origin": line}
+    environment.filters |= {
+        "data": lambda file: encode_file(root / file),
+        "origin": describe_origin,
+    }
     environment.globals |= {
         "folds": fold_table,
         "size": lambda file: measure_picture(root / file),

@@ -15,7 +15,7 @@ from pipeline.data.prepared.store import Store
 from pipeline.engine.errors import InputError
 from pipeline.engine.files import digest_file
 from pipeline.engine.progress import Reporter
-from pipeline.reporting.measured import AFNB, ANN, APNB, BASELINE, NB, as_published
+from pipeline.reporting.measured import AFNB, ANN, APNB, BASELINE, NB, list_published_variants
 from pipeline.reporting.pictures.attention import draw_anchors, draw_positions
 from pipeline.reporting.pictures.colours import color_differences, make_palette
 from pipeline.scoring.groups import group_by_size
@@ -160,7 +160,10 @@ def _draw_networks(source: Source) -> dict[str, Any]:
     """Draw the predictions and the attention, and return what each picture shows."""
     settings = source.settings
     about: dict[str, Any] = {"rows": [], "attention": [], "missing": [], "weights": source.weights}
-    variants = {pair: as_published(settings, pair)[:1] for pair in (BASELINE, ANN, NB, APNB, AFNB)}
+    variants = {
+        pair: list_published_variants(settings, pair)[:1]
+        for pair in (BASELINE, ANN, NB, APNB, AFNB)
+    }
     try:
         for name, pair in (("baseline", BASELINE), ("full network", ANN)):
             if not variants[pair]:

@@ -63,7 +63,7 @@ def build_section(inputs: Inputs) -> Section:
     """Return the section of the table."""
     names, networks = inputs.settings.tables["beyond"], inputs.networks
     records = rows.collect_records(inputs, names)
-    origin = provenance.origin([*records, *([networks] if networks else [])])
+    origin = provenance.find_origin([*records, *([networks] if networks else [])])
     return rows.build_unpublished_section(
         inputs, "beyond", "Beyond the paper", build_table(inputs), NOTE, origin
     )

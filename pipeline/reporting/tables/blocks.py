@@ -179,7 +179,7 @@ def build_section(inputs: Inputs) -> Section:
     """Return the section of the table."""
     table = Table(build_frame(inputs.blocks, inputs.published["efficiency"]), COLUMNS)
     words = f"{answer_question(table.frame)}\n\n{NOTE}"
-    origin = provenance.origin(inputs.blocks)
+    origin = provenance.find_origin(inputs.blocks)
     file = TableFile("efficiency", table, f"{words}\n\n{DAGGER_NOTE}", origin)
     title = "Efficiency"
     return Section("efficiency", title, table=table, notes=words, origin=origin, files=(file,))

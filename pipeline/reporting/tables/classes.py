@@ -25,10 +25,10 @@ def build_frame(inputs: Inputs) -> pd.DataFrame:
     settings, entry = inputs.settings, inputs.published["cityscapes_val_class_iou"]
     authors = pd.Series(entry["rows"], dtype=float)
     scores = {
-        name: [r.scores for r in measured.runs(settings, inputs.results, DATASET, name)]
-        for name in measured.as_published(settings, *PAIRS)
+        name: [r.scores for r in measured.select_runs(settings, inputs.results, DATASET, name)]
+        for name in measured.list_published_variants(settings, *PAIRS)
     }
-    checkpoints = measured.checkpoints(settings, inputs.imported, DATASET)
+    checkpoints = measured.select_checkpoints(settings, inputs.imported, DATASET)
     scores |= {name: [result.scores] for name, result in checkpoints.items()}
     averages = {name: _average_seeds(own) for name, own in scores.items()}
     frame = pd.DataFrame(averages, authors.index)
@@ -51,7 +51,7 @@ def build_table(inputs: Inputs) -> Table:
 def build_section(inputs: Inputs) -> Section:
     """Return the section, which only links to the table's file."""
     table, records = build_table(inputs), _collect_records(inputs)
-    origin = provenance.origin(records)
+    origin = provenance.find_origin(records)
     notes = explain_columns(inputs.settings, table.frame)
     file = TableFile("cityscapes_classes", table, notes, origin)
     link = "Cityscapes by class: [tables/cityscapes_classes.md](tables/cityscapes_classes.md)."
@@ -66,7 +66,7 @@ def explain_columns(settings: Params, frame: pd.DataFrame) -> str:
         "model: Cityscapes val, ResNet-101, single scale, from their README."
     )
     unmeasured = frame[_list_networks(frame)].isna().all(axis=None)
-    if unmeasured or measured.real(settings, DATASET):
+    if unmeasured or measured.is_real_data(settings, DATASET):
         return text
     return f"{text} Our data are drawn scenes: **not comparable with the authors' column**."
 
@@ -81,9 +81,11 @@ def _format_authors(row: Row) -> str:
 
 def _collect_records(inputs: Inputs) -> list[provenance.Source]:
     settings = inputs.settings
-    names = measured.as_published(settings, *PAIRS)
-    runs = [r.record for n in names for r in measured.runs(settings, inputs.results, DATASET, n)]
-    checkpoints = measured.checkpoints(settings, inputs.imported, DATASET)
+    names = measured.list_published_variants(settings, *PAIRS)
+    runs = [
+        r.record for n in names for r in measured.select_runs(settings, inputs.results, DATASET, n)
+    ]
+    checkpoints = measured.select_checkpoints(settings, inputs.imported, DATASET)
     return [*runs, *checkpoints.values()]
 
 

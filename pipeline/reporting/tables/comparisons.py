@@ -90,7 +90,7 @@ def _list_authors(name: str, published: Row) -> Iterator[Row]:
     for key, method in (("baseline", "baseline, the paper"), ("afnb+apnb", "ANN, the paper")):
         yield row | {"method": method, SINGLE: entry["rows"][key], "status": entry["status"]}
     entry = published["cityscapes_val_class_iou"]
-    miou = round(measured.released_miou(published), 1)
+    miou = round(measured.compute_released_miou(published), 1)
     yield row | {"method": "ANN, released model", SINGLE: miou, "status": entry["status"]}
 
 
@@ -118,14 +118,14 @@ def _list_own(overview: Overview, name: str) -> Iterator[Row]:
         yield from _list_trained(inputs, name, end)
     if not experiments:
         settings, profile = overview.settings, find_profile(overview.settings, name)
-        for variant in measured.as_published(settings, measured.BASELINE, measured.ANN):
+        for variant in measured.list_published_variants(settings, measured.BASELINE, measured.ANN):
             network = settings.resolve_network(variant, profile) if profile else {}
             yield _describe_trained(name, variant, network, [])
 
 
 def _select_experiments(overview: Overview, name: str) -> list[Inputs]:
     """Return the experiments on a real dataset."""
-    return [e for e in overview.experiments if measured.real(e.settings, name)]
+    return [e for e in overview.experiments if measured.is_real_data(e.settings, name)]
 
 
 def _list_trained(inputs: Inputs, name: str, end: str) -> Iterator[Row]:
@@ -137,11 +137,11 @@ def _list_trained(inputs: Inputs, name: str, end: str) -> Iterator[Row]:
         end: The end of each method's name.
     """
     settings = inputs.settings
-    for variant in measured.as_published(settings, measured.BASELINE, measured.ANN):
-        runs = measured.runs(settings, inputs.results, name, variant)
+    for variant in measured.list_published_variants(settings, measured.BASELINE, measured.ANN):
+        runs = measured.select_runs(settings, inputs.results, name, variant)
         network = settings.resolve_network(variant)
         yield _describe_trained(name, variant + end, network, [run.scores for run in runs])
-    for checkpoint, result in measured.checkpoints(settings, inputs.imported, name).items():
+    for checkpoint, result in measured.select_checkpoints(settings, inputs.imported, name).items():
         backbone = _name_backbone(result.record.network)
         row = {"source": IMPORTED, "method": checkpoint + end, "backbone": backbone, "n": 1}
         yield row | _average_scores(name, [result.scores])
@@ -158,7 +158,9 @@ def _list_external(overview: Overview, name: str) -> Iterator[Row]:
     """Yield label files that others predicted on these data."""
     settings = overview.settings
     for line in overview.external:
-        if line.profile in settings.profiles and measured.real(settings.view(line.profile), name):
+        if line.profile in settings.profiles and measured.is_real_data(
+            settings.view(line.profile), name
+        ):
             row = {"source": EXTERNAL, "method": line.name, "backbone": "-"}
             miou = 100 * line.scores.miou
             yield row | {"training": line.source, EXTERNAL_COLUMN: miou}
@@ -184,15 +186,15 @@ def _collect_records(overview: Overview, name: str) -> Iterator[provenance.Sourc
     """Yield the records of the runs and checkpoints that the table shows."""
     for inputs in _select_experiments(overview, name):
         settings = inputs.settings
-        for variant in measured.as_published(settings, measured.BASELINE, measured.ANN):
-            runs = measured.runs(settings, inputs.results, name, variant)
+        for variant in measured.list_published_variants(settings, measured.BASELINE, measured.ANN):
+            runs = measured.select_runs(settings, inputs.results, name, variant)
             yield from (run.record for run in runs)
-        yield from measured.checkpoints(settings, inputs.imported, name).values()
+        yield from measured.select_checkpoints(settings, inputs.imported, name).values()
 
 
 def find_profile(settings: Params, name: str) -> str | None:
     """Return the first profile whose runs fill the table; None if there is none."""
-    real = (p for p in settings.profiles if measured.real(settings.view(p), name))
+    real = (p for p in settings.profiles if measured.is_real_data(settings.view(p), name))
     return next(real, None)
 
 
@@ -276,7 +278,7 @@ def build_sections(overview: Overview) -> Iterator[Section]:
     yield Section("comparisons", "Comparisons", notes=ABOUT)
     for name, comparison in COMPARISONS.items():
         table, words = build_table(overview, name), explain_runs(overview.settings, name)
-        origin = provenance.origin(_collect_records(overview, name))
+        origin = provenance.find_origin(_collect_records(overview, name))
         yield Section(
             name,
             comparison.title,

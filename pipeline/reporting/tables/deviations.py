@@ -242,7 +242,7 @@ def build_code_section(settings: Params, variant: str, published: measured.Publi
             rows.append(row | {"code": code})
     columns = tuple(c for c in COLUMNS if c.key != "as")
     table = Table(pd.DataFrame(rows, columns=[c.key for c in columns]), columns)
-    return Section("deviations", "Where it is not as the released code", table=table)
+    return Section("deviations", "Differences from the released code", table=table)
 
 
 def explain_columns(settings: Params) -> str:
@@ -253,5 +253,5 @@ def build_section(inputs: Inputs) -> Section:
     """Return the section of the table."""
     table = Table(build_frame(inputs.settings, inputs.published), COLUMNS)
     words = explain_columns(inputs.settings)
-    file = TableFile("deviations", table, words, provenance.origin([]))
+    file = TableFile("deviations", table, words, provenance.find_origin([]))
     return Section("deviations", "Deviations", table=table, notes=words, files=(file,))

@@ -39,15 +39,15 @@ def find_published_miou(
     Cityscapes.
     """
     entry = published.get("cityscapes_val_class_iou")
-    if entry is None or not measured.real(settings, "cityscapes"):
+    if entry is None or not measured.is_real_data(settings, "cityscapes"):
         return None, ""
-    return measured.released_miou(published), str(entry["status"])
+    return measured.compute_released_miou(published), str(entry["status"])
 
 
 def explain_scores(settings: Params) -> str:
     """Return what stands below the table."""
     note = NOTE.format(protocol=PROTOCOLS[settings.active.evaluate.protocols[0]])
-    if measured.real(settings, "cityscapes"):
+    if measured.is_real_data(settings, "cityscapes"):
         return note
     return f"{note} The data are not Cityscapes: **not comparable with published numbers**."
 
@@ -90,7 +90,7 @@ def build_section(inputs: Inputs) -> Section:
     table, words = build_table(inputs), explain_scores(inputs.settings)
     listed = inputs.settings.checkpoints
     known = [inputs.imported[name] for name in listed if name in inputs.imported]
-    origin = provenance.origin(known)
+    origin = provenance.find_origin(known)
     file = TableFile("imported", table, words, origin)
     title = "Imported"
     return Section("imported", title, table=table, notes=words, origin=origin, files=(file,))

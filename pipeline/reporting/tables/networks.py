@@ -117,7 +117,7 @@ COLUMNS = (
 def build_section(inputs: Inputs, networks: NetworkCosts) -> Section:
     """Return the section of the table; networks: reports/networks.json."""
     table = Table(build_frame(networks, inputs.results), COLUMNS)
-    origin = provenance.origin([networks, *collect_records(table.frame, inputs.results)])
+    origin = provenance.find_origin([networks, *collect_records(table.frame, inputs.results)])
     file = TableFile("networks", table, NOTE, origin)
     title = "Networks"
     return Section("networks", title, table=table, notes=NOTE, origin=origin, files=(file,))

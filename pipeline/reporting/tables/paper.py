@@ -106,7 +106,7 @@ def build_sections(inputs: Inputs) -> Iterator[Section]:
 def _build_section(inputs: Inputs, name: TableName) -> Section:
     settings, names = inputs.settings, inputs.settings.tables[name]
     table = build_table(inputs, name)
-    origin = provenance.origin(rows.collect_records(inputs, names))
+    origin = provenance.find_origin(rows.collect_records(inputs, names))
     tau = rank_rows(table.frame)
     comparison, files = pairs.compare_pairs(inputs.results, name, names, origin)
     body = f"{describe_order(tau)}\n\n{comparison}"

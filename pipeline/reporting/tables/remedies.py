@@ -21,7 +21,7 @@ def build_table(inputs: Inputs) -> Table:
 def build_section(inputs: Inputs) -> Section:
     """Return the section of the table."""
     names = inputs.settings.tables["remedies"]
-    origin = provenance.origin(rows.collect_records(inputs, names))
+    origin = provenance.find_origin(rows.collect_records(inputs, names))
     title = "Remedies for fusing by attention"
     return rows.build_unpublished_section(
         inputs, "remedies", title, build_table(inputs), NOTE, origin

@@ -8,7 +8,14 @@ import contexts
 from pipeline.reporting import provenance
 from pipeline.reporting.columns import Column, Number, Row, Table
 from pipeline.reporting.inputs import Inputs
-from pipeline.reporting.measured import AFNB, ANN, APNB, BASELINE, paper_pooling, plain
+from pipeline.reporting.measured import (
+    AFNB,
+    ANN,
+    APNB,
+    BASELINE,
+    has_only_paper_keys,
+    has_paper_pooling,
+)
 from pipeline.reporting.published import mark_status
 from pipeline.reporting.results import by_seed, spread
 from pipeline.reporting.sections import Section, TableFile
@@ -48,7 +55,11 @@ def find_reference(settings: Params, table: TableName) -> str | None:
     for name in settings.tables[table]:
         variant = settings.variants[name]
         parts = (variant.fusion, variant.context)
-        if parts == _REFERENCES[table] and paper_pooling(variant) and plain(variant):
+        if (
+            parts == _REFERENCES[table]
+            and has_paper_pooling(variant)
+            and has_only_paper_keys(variant)
+        ):
             return name
     return None
 

@@ -29,7 +29,7 @@ class Config(Strict):
     @field_validator("network", mode="after")
     @classmethod
     def _complete_network(cls, network: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Say that a run kept all of attention if it is from before there was a choice."""
+        """Set `recompute` to false in records written before the option existed."""
         return {**network, "options": {"recompute": False} | network["options"]}
 
     @field_validator("train", mode="before")
