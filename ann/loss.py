@@ -32,13 +32,13 @@ class Sums(NamedTuple):
 
     Attributes:
         final: The loss of L_final.
-        kept: The weight of the pixels that OHEM keeps for L_final.
+        kept_weight: The weight of the pixels that OHEM keeps for L_final.
         aux: The loss of L_Stage4.
         valid: The weight of all pixels that are not IGNORE_INDEX.
     """
 
     final: Tensor
-    kept: Tensor
+    kept_weight: Tensor
     aux: Tensor
     valid: Tensor
 
@@ -168,7 +168,7 @@ def segmentation_loss(
         settings: The keyword arguments of loss_sums.
     """
     sums = loss_sums(logits, aux_logits, labels, **settings)
-    final = mean(sums.final, sums.kept)
+    final = mean(sums.final, sums.kept_weight)
     return final + aux_weight * mean(sums.aux, sums.valid), final
 
 

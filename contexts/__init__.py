@@ -38,7 +38,7 @@ def load(name: str) -> ModuleType:
     return import_module(f"contexts.{name}")
 
 
-def at_least_one(**settings: int | Sequence[int]) -> None:
+def require_at_least_one(**settings: int | Sequence[int]) -> None:
     """Refuse a setting below 1, a list with such a number, and an empty list.
 
     Args:

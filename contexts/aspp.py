@@ -7,7 +7,7 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from ann import BlockOptions
 from ann.backbone import conv_bn_relu
-from contexts import at_least_one
+from contexts import require_at_least_one
 
 TITLE = "ASPP"
 PAPER = "Chen et al., 2017, arXiv 1706.05587"
@@ -29,7 +29,7 @@ class Context(ASPP):  # type: ignore[misc]
     def __init__(
         self, channels: int, options: BlockOptions, *, rates: Sequence[int], width: int
     ) -> None:
-        at_least_one(rates=rates, width=width)
+        require_at_least_one(rates=rates, width=width)
         super().__init__(channels, rates, width)
         branches = (len(rates) + 2) * width
         # torchvision's ends in `width` channels and an nn.Dropout, which ignores the samples' ids

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ann import BlockOptions
 from ann.backbone import conv_bn_relu
-from contexts import at_least_one
+from contexts import require_at_least_one
 
 TITLE = "criss-cross"
 PAPER = "Huang et al., ICCV 2019, arXiv 1811.11721"
@@ -34,7 +34,7 @@ class Context(nn.Module):
         self, channels: int, options: BlockOptions, *, recurrence: int, width: int
     ) -> None:
         super().__init__()
-        at_least_one(recurrence=recurrence, width=width)
+        require_at_least_one(recurrence=recurrence, width=width)
         self.recurrence, self.scale = recurrence, width**-0.5 if options.scale else 1.0
         self.query, self.key = (nn.Conv2d(channels, width, 1) for _ in range(2))
         self.value = nn.Conv2d(channels, channels, 1)

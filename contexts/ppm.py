@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ann import BlockOptions, Sampler
 from ann.backbone import conv_bn_relu
-from contexts import at_least_one
+from contexts import require_at_least_one
 
 TITLE = "PPM"
 PAPER = "Zhao et al., CVPR 2017, arXiv 1612.01105"
@@ -34,7 +34,7 @@ class Context(nn.Module):
         self, channels: int, options: BlockOptions, *, bins: Sequence[int], width: int
     ) -> None:
         super().__init__()
-        at_least_one(bins=bins, width=width)
+        require_at_least_one(bins=bins, width=width)
         self.sampler = Sampler("pyramid_average", bins)
         self.levels = nn.ModuleList(
             nn.Sequential(*conv_bn_relu(channels, width, 1, bias=options.bias)) for _ in bins

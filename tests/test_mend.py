@@ -14,7 +14,7 @@ import pytest
 from dvc.dvcfile import Lockfile
 from dvc.utils.serialize import load_yaml
 
-from pipeline.engine.mend import HELD, is_whole_lock, is_whole_rwlock
+from pipeline.engine.mend import DVC_LOCK, is_whole_lock, is_whole_rwlock
 from pipeline.engine.provenance import read_code_version
 from tests.conftest import ROOT, Clone
 
@@ -133,7 +133,7 @@ def test_without_a_committed_lock_there_is_none(repository: Clone) -> None:
 @pytest.mark.slow
 def test_what_dvc_is_writing_and_what_git_left_is_not_touched(repository: Clone) -> None:
     lock = repository.path / "dvc.lock"
-    with (repository.path / HELD).open("a", encoding="utf-8") as held:
+    with (repository.path / DVC_LOCK).open("a", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         repository.run("python", "-m", "pipeline", "mend")
         assert lock.read_text(encoding="utf-8") == CUT

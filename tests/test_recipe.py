@@ -139,7 +139,7 @@ def test_sums_and_their_weights_by_hand() -> None:
     valid = labels != IGNORE_INDEX
     counts = torch.bincount(labels[valid], minlength=4)
     total = (counts * WEIGHTS).sum()
-    for weight in (sums.kept, sums.valid, pixel_weights(labels, WEIGHTS).sum()):
+    for weight in (sums.kept_weight, sums.valid, pixel_weights(labels, WEIGHTS).sum()):
         torch.testing.assert_close(weight, total)
     torch.testing.assert_close(sums.aux, total * weighted_mean(aux, labels, valid, WEIGHTS))
     assert pixel_weights(labels).sum() == valid.sum()

@@ -18,7 +18,7 @@ from pipeline.engine.cores import count_cores
 from pipeline.engine.dvc import Stages
 from pipeline.engine.errors import InputError
 from pipeline.engine.files import read_json
-from pipeline.engine.mend import HELD, holding, mend
+from pipeline.engine.mend import DVC_LOCK, mend, try_lock
 from pipeline.engine.schedule import Schedule
 from pipeline.settings import params
 from pipeline.settings.paths import INDEX, LOGS, PLAN, REPRO_LOCK, UNSENT, ReportPaths
@@ -41,7 +41,7 @@ def main(jobs: int | None = None) -> None:
 @contextmanager
 def only_one() -> Iterator[None]:
     """Refuse to run beside another `repro` in the same folder."""
-    with holding(REPRO_LOCK) as (is_free, file):
+    with try_lock(REPRO_LOCK) as (is_free, file):
         if not is_free:
             file.seek(0)
             raise InputError(
@@ -56,13 +56,13 @@ def only_one() -> Iterator[None]:
 
 def name_holder() -> None:
     """Say which other DVC command holds the repository, because DVC waits in silence."""
-    with holding(HELD) as (is_free, file):
+    with try_lock(DVC_LOCK) as (is_free, file):
         if is_free:
             return
         file.seek(0)
         print(
             f"another DVC command (process {file.read().strip() or 'unknown'}) holds the lock "
-            f"{HELD}; waiting for its end",
+            f"{DVC_LOCK}; waiting for its end",
             file=sys.stderr,
         )
 

@@ -31,7 +31,7 @@ class Stages:
 
     def __init__(self) -> None:
         logging.getLogger("dvc").setLevel(logging.CRITICAL)  # its errors arrive as exceptions
-        with _sentences():
+        with _convert_errors():
             self._repo = Repo(_wait_for_lock=True)
             graph = self._repo.index.graph
         self._stages: dict[str, Any] = {stage.addressing: stage for stage in graph}
@@ -62,7 +62,7 @@ class Stages:
 
     def is_current(self, name: str) -> bool:
         """Tell whether neither dependencies nor outputs have changed."""
-        with self._held():
+        with self._hold_dvc_lock():
             return not self._stages[name].changed()
 
     def restore(self, name: str) -> bool:
@@ -72,7 +72,7 @@ class Stages:
             Whether the cache had them.
         """
         stage = self._stages[name]
-        with self._held():
+        with self._hold_dvc_lock():
             stage.remove_outs(ignore_remove=False, force=False)
             try:
                 self._repo.stage_cache.restore(stage)
@@ -86,7 +86,7 @@ class Stages:
         """Put a stage that ran into DVC's caches; `write` puts it into dvc.lock."""
         stage = self._stages[name]
         before = [dep.hash_info for dep in stage.deps]
-        with self._held():
+        with self._hold_dvc_lock():
             stage.save(run_cache=all(out.use_cache for out in stage.outs if not out.is_metric))
             if [dep.hash_info for dep in stage.deps] != before:
                 raise InputError(f"{name}: what it depends on changed while it ran; run it again")
@@ -96,19 +96,19 @@ class Stages:
     def write(self) -> None:
         """Write what was recorded to dvc.lock."""
         if self._unwritten:
-            with self._held():
+            with self._hold_dvc_lock():
                 self._unwritten[0].dvcfile.dump_stages(self._unwritten, update_pipeline=False)
             self._unwritten = []
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
+    def _hold_dvc_lock(self) -> Iterator[None]:
         """Hold DVC's lock, as its own commands do."""
-        with _sentences(), self._repo.lock, self._repo.scm_context():
+        with _convert_errors(), self._repo.lock, self._repo.scm_context():
             yield
 
 
 @contextmanager
-def _sentences() -> Iterator[None]:
+def _convert_errors() -> Iterator[None]:
     try:
         yield
     except DvcException as error:

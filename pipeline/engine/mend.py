@@ -22,7 +22,7 @@ from pipeline.engine.files import whole_file
 
 LOCK = Path("dvc.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")  # the processes that DVC lists as reading or writing a path
-HELD = Path(".dvc/tmp/lock")  # a DVC command holds it, except while it runs a stage
+DVC_LOCK = Path(".dvc/tmp/lock")  # a DVC command holds it, except while it runs a stage
 CONFIG = Path(".dvc/config.local")  # DVC's settings of this copy alone, which git ignores
 NO_GIT = "[core]\n    no_scm = true\n"
 RWLOCK_HELD = Path(".dvc/tmp/rwlock.lock")
@@ -66,7 +66,7 @@ def _runs(pid: int) -> bool:
 
 
 @contextmanager
-def holding(file: Path) -> Iterator[tuple[bool, TextIO]]:
+def try_lock(file: Path) -> Iterator[tuple[bool, TextIO]]:
     """Hold a lock file in the block if it is free; yield whether it was, and the file."""
     file.parent.mkdir(exist_ok=True)
     with file.open("a+", encoding="utf-8") as opened:
@@ -84,10 +84,10 @@ def mend() -> None:
     It changes nothing while another DVC command holds the repository, because that command may
     still be writing these files.
     """
-    if not HELD.parent.parent.is_dir():
+    if not DVC_LOCK.parent.parent.is_dir():
         return  # before `dvc init`
     fit_scm()
-    with holding(HELD) as (free, _), holding(RWLOCK_HELD) as (free_too, _):
+    with try_lock(DVC_LOCK) as (free, _), try_lock(RWLOCK_HELD) as (free_too, _):
         if not (free and free_too):
             return
         if RWLOCK.exists() and not is_whole_rwlock(

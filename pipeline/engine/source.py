@@ -54,7 +54,7 @@ def _stamp(file: Path) -> tuple[int, int]:
 @cache
 def _imports(root: Path, file: Path, stamp: tuple[int, int]) -> frozenset[str]:
     names: set[str] = set()
-    for node in _executed(ast.parse((root / file).read_text(encoding="utf-8"))):
+    for node in _walk_executed(ast.parse((root / file).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -64,13 +64,13 @@ def _imports(root: Path, file: Path, stamp: tuple[int, int]) -> frozenset[str]:
     return frozenset(name for name in names if _is_ours(root, name))
 
 
-def _executed(node: ast.AST) -> Iterator[ast.AST]:
+def _walk_executed(node: ast.AST) -> Iterator[ast.AST]:
     """Walk over a module without what only a type checker reads."""
     if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
         return
     yield node
     for child in ast.iter_child_nodes(node):
-        yield from _executed(child)
+        yield from _walk_executed(child)
 
 
 def _is_ours(root: Path, module: str) -> bool:

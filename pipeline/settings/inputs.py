@@ -20,8 +20,10 @@ def values(settings: Params) -> dict[str, Any]:
     """Return the values of params.yaml that shape each stage which has no matrix."""
     # Where other datasets are on this machine changes no number.
     everything = settings.model_dump(mode="json", exclude={"data"})
-    active, measured = settings.active, settings.networks.profile
-    profiles = {name: everything["profiles"][name] for name in sorted({settings.profile, measured})}
+    active, cost_profile = settings.active, settings.networks.profile
+    profiles = {
+        name: everything["profiles"][name] for name in sorted({settings.profile, cost_profile})
+    }
     return {
         "plan": everything,
         "scene": everything["scene"],

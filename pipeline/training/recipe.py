@@ -66,7 +66,7 @@ def combine_sums(loss: schema.Loss, sums: Sums, final_weight: Tensor, aux_weight
 def training_loss(loss: schema.Loss, *maps: Tensor, **options: Any) -> Tensor:
     """Return the loss if these samples are the whole batch; arguments as for `training_sums`."""
     sums = training_sums(loss, *maps, **options)
-    return combine_sums(loss, sums, sums.kept, sums.valid)
+    return combine_sums(loss, sums, sums.kept_weight, sums.valid)
 
 
 def make_optimizer(model: nn.Module, options: schema.Optimizer) -> Optimizer:

@@ -166,7 +166,7 @@ class Training:
                 labels = at_centres(labels, logits.shape[2:])
             own = sums.valid if parts == 1 else pixel_weights(labels, self.weights).sum()
             pixel_weight.append(self._mean(own))
-        final_weight = self._mean(sums.kept) * parts if options.ohem else pixel_weight[0]
+        final_weight = self._mean(sums.kept_weight) * parts if options.ohem else pixel_weight[0]
         return combine_sums(options, sums, final_weight, pixel_weight[0])
 
     def _mean(self, value: Tensor) -> Tensor:

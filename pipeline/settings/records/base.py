@@ -45,10 +45,10 @@ def read(model: type[R], path: Path) -> R:
 
 def parse(model: type[R], text: str, path: Path) -> R:
     """Return the record that a text holds; `path` is where the text comes from, for messages."""
-    return checked(TypeAdapter(model), text, str(path), model.remedy, path)
+    return parse_checked(TypeAdapter(model), text, str(path), model.remedy, path)
 
 
-def checked(adapter: TypeAdapter[T], text: str, place: str, remedy: str, path: Path) -> T:
+def parse_checked(adapter: TypeAdapter[T], text: str, place: str, remedy: str, path: Path) -> T:
     """Return what a JSON text holds, as the type of `adapter`."""
     try:
         return adapter.validate_json(text)

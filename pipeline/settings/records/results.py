@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, TypeAdapter
 
 from pipeline.engine.files import whole_file
-from pipeline.settings.records.base import Code, Environment, Record, Sha256, checked
+from pipeline.settings.records.base import Code, Environment, Record, Sha256, parse_checked
 from pipeline.settings.records.runs import (
     CheckpointRecord,
     ProtocolScores,
@@ -114,6 +114,6 @@ def write_lines(path: Path, lines: Iterable[Line]) -> None:
 def read_lines(text: str, path: Path) -> list[Line]:
     """Return the lines of a text; `path` is where the text comes from, for messages."""
     return [
-        checked(_ADAPTER, line, f"{path}, line {number}", ResultLine.remedy, path)
+        parse_checked(_ADAPTER, line, f"{path}, line {number}", ResultLine.remedy, path)
         for number, line in enumerate(text.splitlines(), 1)
     ]
