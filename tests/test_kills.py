@@ -6,6 +6,7 @@ times, with all that they started or one of it first. All end with the same byte
 """
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -13,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import psutil
 import pytest
 import yaml
 
+from pipeline.engine.forks import LIBRARIES
 from tests.conftest import Clone
 from tests.outcomes import outcome
 from tests.test_pipeline import mlflow_runs
@@ -34,9 +36,13 @@ LAST = ("collect", "pictures", "report", "index", "plan")
 KILLS = int(os.environ.get("ANN_TEST_KILLS", "10"))  # of each command, at random times
 SEED = int(os.environ.get("ANN_TEST_SEED", "0"))  # of those times
 
-# At the start of each Python: the process dies at its k-th touch of a file.
+# It forks a stage for each line that it reads, because importing the libraries takes longer than a
+# stage. A stage dies at its k-th touch of a file. It imports the project's modules itself.
 DYING = """
-import os, signal, sys
+import importlib, json, os, runpy, signal, sys
+sys.path.insert(0, os.getcwd())
+for name in sys.argv[1:]:
+    importlib.import_module(name)
 seen = []
 def hook(event, arguments):
     if event not in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"):
@@ -57,6 +63,18 @@ def hook(event, arguments):
                 file.write(b"[half")
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(hook)
+for line in sys.stdin:
+    words, limit = json.loads(line)
+    if not (child := os.fork()):
+        output = os.open(os.environ["ANN_TEST_LOG"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        if limit is not None:
+            os.environ["ANN_TEST_KILL_AT"] = str(limit)
+        sys.argv = ["pipeline", *words]
+        runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
@@ -113,48 +131,51 @@ def undisturbed(pristine: Clone, copied: Callable[[], Clone]) -> tuple[dict[str,
     return outcome(clone.path), time.monotonic() - began
 
 
-@pytest.fixture(scope="module")
-def dying(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of stages that may die."""
-    folder = tmp_path_factory.mktemp("dying")
-    (folder / "sitecustomize.py").write_text(DYING, encoding="utf-8")
-    more = {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "ANN_SAVE_SECONDS": "0"}
-    return {k: v for k, v in {**os.environ, **more}.items() if k != "MLFLOW_TRACKING_URI"}
+@contextlib.contextmanager
+def mortal(clone: Clone) -> Iterator[Callable[[str, int | None], int]]:
+    """Yield a function that runs a stage, which dies at a touch of a file if one is given."""
+    log = clone.path.parent / "told.txt"
+    more = {"PYTHONDONTWRITEBYTECODE": "1", "ANN_SAVE_SECONDS": "0", "ANN_TEST_LOG": str(log)}
+    more["ANN_TEST_FOLDER"] = str(clone.path)
+    left_out = ("MLFLOW_TRACKING_URI", "PYTHONPATH")
+    with subprocess.Popen(
+        [sys.executable, "-c", DYING, *LIBRARIES],
+        cwd=clone.path,
+        env={k: v for k, v in {**os.environ, **more}.items() if k not in left_out},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        orders, statuses = server.stdin, server.stdout
+
+        def run(stage: str, at: int | None) -> int:
+            print(json.dumps([stage.split(), at]), file=orders, flush=True)
+            status = int(statuses.readline())
+            assert status in (0, -signal.SIGKILL), log.read_text(encoding="utf-8")
+            return status
+
+        yield run
 
 
 def test_a_stage_killed_at_its_files_leaves_nothing_half_written(
     copied: Callable[[], Clone],
     undisturbed: tuple[dict[str, Any], float],
-    dying: dict[str, str],
 ) -> None:
     clone, expected = copied(), undisturbed[0]
     draws, kills = random.Random(0), {}
-
-    def run(stage: str, at: int | None) -> int:
-        words, environment = stage.split(), {**dying, "ANN_TEST_FOLDER": str(clone.path)}
-        if at is not None:
-            environment["ANN_TEST_KILL_AT"] = str(at)
-        command = [sys.executable, "-m", "pipeline", *words]
-        done = subprocess.run(
-            command,
-            cwd=clone.path,
-            env=environment,
-            capture_output=True,
-            encoding="utf-8",
-        )
-        assert done.returncode in (0, -signal.SIGKILL), done.stderr
-        return done.returncode
-
-    for stage in (*KILLED, *UNDISTURBED, *LAST):
-        at = killed = 0
-        while stage not in UNDISTURBED and killed < 4:  # each time farther
-            at += draws.randint(1, 12 if stage == "scene" else 3)
-            if run(stage, at) == 0:
-                break
-            killed += 1
-            whole(clone.path, expected)
-        assert run(stage, None) == 0
-        kills[stage] = killed
+    with mortal(clone) as run:
+        for stage in (*KILLED, *UNDISTURBED, *LAST):
+            at = killed = 0
+            while stage not in UNDISTURBED and killed < 4:  # each time farther
+                at += draws.randint(1, 12 if stage == "scene" else 3)
+                if run(stage, at) == 0:
+                    break
+                killed += 1
+                whole(clone.path, expected)
+            assert run(stage, None) == 0
+            kills[stage] = killed
     assert all(kills[stage] for stage in (*KILLED, *LAST)), kills
     assert sum(kills.values()) >= 20
     same(clone.path, expected)

@@ -1,4 +1,4 @@
-"""The rooms of the house, and the code that each stage depends on."""
+"""The layers of the code, and the code that each stage depends on."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from pipeline.settings.code import IRRELEVANT, IRRELEVANT_TO, RELEVANT, TEMPLATE
 from pipeline.settings.paths import INPUTS
 from tests.conftest import ROOT
 
-ROOMS = [  # each imports only what stands below it
+LAYERS = [  # each imports only what stands below it
     *("__main__", "commands", "stages", "reporting", "measuring", "training", "tracking"),
     *("scoring", "data", "settings", "engine", "contexts", "ann"),
 ]
@@ -29,7 +29,7 @@ def module_of(file: Path) -> str:
     return ".".join(file.with_suffix("").parts).removesuffix(".__init__")
 
 
-def room_of(module: str) -> str:
+def layer_of(module: str) -> str:
     parts = module.split(".")
     return parts[1] if parts[0] == "pipeline" and len(parts) > 1 else parts[0]
 
@@ -43,14 +43,14 @@ def test_every_arrow_goes_down_the_stairs() -> None:
         for module, others in ARROWS.items()
         for other in others
         if {module, other} != {"pipeline"}
-        and ROOMS.index(room_of(module)) > ROOMS.index(room_of(other))
+        and LAYERS.index(layer_of(module)) > LAYERS.index(layer_of(other))
     ]
     assert climbing == []
 
 
 def test_no_module_imports_a_stage_or_a_command() -> None:
     for module, others in ARROWS.items():
-        assert [o for o in others if room_of(o) in ("stages", "commands")] == [], module
+        assert [o for o in others if layer_of(o) in ("stages", "commands")] == [], module
 
 
 def test_no_import_runs_in_a_circle() -> None:

@@ -1,4 +1,4 @@
-"""The speed of the fast form, as docs/performance.md shows it: parts of the plain form's cost."""
+"""The speed of the fast form, as docs/performance.md shows it, beside the plain form's."""
 
 import pandas as pd
 
@@ -10,23 +10,25 @@ from pipeline.reporting.tables.blocks import BLOCK_NAMES, PASSES, build_frame
 COLUMNS = (
     Column("device"),
     Column("block", format=lambda row: BLOCK_NAMES[row["block"]]),
-    Number("time", "time", ".2f"),
-    Number("memory", "peak memory", ".2f"),
+    Number("ms", "ms", ".1f"),
+    Number("mb", "peak MB", ".0f"),
+    Number("time", "time / plain", ".2f"),
+    Number("memory", "memory / plain", ".2f"),
 )
 
 
 def render_speed(overview: Overview) -> str:
-    """Return time and memory of each block's fast form as parts of the plain form's, in Markdown.
+    """Return time and memory of each block's fast form, and their ratio to the plain form's.
 
-    They are of a forward and backward pass in float32, with each device's first input.
+    In Markdown. They are of a forward and backward pass in float32, with each device's first input.
     """
     frame = build_frame(overview.blocks, overview.published["efficiency"])
     frame = frame[frame["precision"] == "float32"]
     frame = frame[frame["input"] == frame.groupby("device")["input"].transform("first")]
     forms = {form: own.set_index(["device", "block"]) for form, own in frame.groupby("form")}
     both = PASSES["forward+backward"]
-    ratios = {
-        name: forms["fast"][f"{both}_{unit}"] / forms["plain"][f"{both}_{unit}"]
-        for name, unit in (("time", "ms"), ("memory", "mb"))
-    }
-    return to_markdown(Table(pd.DataFrame(ratios).reset_index(), COLUMNS))
+    values = {}
+    for unit, ratio in (("ms", "time"), ("mb", "memory")):
+        values[unit] = forms["fast"][f"{both}_{unit}"]
+        values[ratio] = values[unit] / forms["plain"][f"{both}_{unit}"]
+    return to_markdown(Table(pd.DataFrame(values).reset_index(), COLUMNS))

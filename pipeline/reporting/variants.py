@@ -34,9 +34,10 @@ class Page(NamedTuple):
 
 def build_pages(inputs: Inputs, has_curves: bool) -> Iterator[Page]:
     """Yield the page of each row that the profile trains; has_curves: whether losses are there."""
+    tests = details.build_details(inputs, judge_claims(inputs.claims, inputs))  # of all rows
     for name in inputs.settings.rows:
         curve = f"{name}.svg" if has_curves and inputs.results[name] else ""
-        yield Page(name, list(_build_sections(inputs, name, curve)), curve)
+        yield Page(name, list(_build_sections(inputs, name, curve, tests)), curve)
 
 
 def build_list(inputs: Inputs) -> Section:
@@ -48,7 +49,7 @@ def build_list(inputs: Inputs) -> Section:
     )
 
 
-def _build_sections(inputs: Inputs, name: str, curve: str) -> Iterator[Section]:
+def _build_sections(inputs: Inputs, name: str, curve: str, tests: Table) -> Iterator[Section]:
     settings, own_runs = inputs.settings, inputs.results[name]
     stages = " ".join(f"evaluate@{name}-{seed}" for seed in settings.seeds)
     yield Section(
@@ -69,7 +70,7 @@ def _build_sections(inputs: Inputs, name: str, curve: str) -> Iterator[Section]:
         yield Section("curve", "Learning curve", figures=(figure,))
     if own_runs:
         yield Section("classes", "IoU by class", table=_list_classes(inputs, name))
-    yield _build_claims(inputs, name)
+    yield _select_tests(tests, name)
     if inputs.networks is not None:
         frame = networks.build_frame(inputs.networks, inputs.results)
         own = frame[frame["variant"] == name]
@@ -98,9 +99,9 @@ def _list_classes(inputs: Inputs, name: str) -> Table:
     return Table(pd.DataFrame(found, columns=["class", "iou", "sd"]), CLASSES)
 
 
-def _build_claims(inputs: Inputs, name: str) -> Section:
-    table = details.build_details(inputs, judge_claims(inputs.claims, inputs))
+def _select_tests(tests: Table, name: str) -> Section:
+    """Return the section with the claims' tests of a row."""
     pattern = rf"(?:^|[ ,]){name}(?:$|[ ,])"
-    own = table.frame[table.frame["test"].str.contains(pattern, regex=True)]
+    own = tests.frame[tests.frame["test"].str.contains(pattern, regex=True)]
     notes = "" if len(own) else "No claim speaks of this row."
-    return Section("claims", "Claims", table=Table(own, table.columns), notes=notes)
+    return Section("claims", "Claims", table=Table(own, tests.columns), notes=notes)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # importing mlflow takes seconds, and short runs never need i
 PREFIX = "ann-"  # of the names of this project's experiments in MLflow, one for each profile
 LIMIT = float(os.environ.get("ANN_TRACK_LIMIT", "60"))  # seconds for one run, with MLflow's import
 FINGERPRINT = "fingerprint"  # the tag that identifies a run in every store
-NOTE = """**ANN, reproduced.** A run stands for a variant; open it for its seeds.
+NOTE = """**ANN benchmark.** A run stands for a variant; open it for its seeds.
 To compare two variants, tick both and press *Compare*; *Chart view* shows their curves.
 Each run has its settings, scores by class, curve, data, code version and pictures;
 the variants' runs have the report, `index.html`, among their artifacts."""
