@@ -5,8 +5,8 @@ from pipeline.settings.schema import Params
 DRAWN_NOTE = (
     "These runs train a small network on drawn scenes, so **their numbers are not comparable with "
     "the paper's**. The scenes and the recipe were tuned to make the mechanism visible. The "
-    "results show that the code does what the paper says. They are no independent evidence for "
-    "the paper's claims."
+    "results show that the blocks of this code gather context. They are no independent evidence "
+    "for the paper's claims."
 )
 FROZEN_NOTE = (
     "These runs train only the blocks and heads, on frozen ImageNet features of photographs. "
@@ -20,7 +20,7 @@ OTHER_NOTE = (
 
 DRAWN_EVIDENCE = (
     "A small network on drawn scenes, which were made so that context decides. It shows that the "
-    "code does what the paper says. It is no evidence for the paper's claims on photographs."
+    "blocks of this code gather it. It is no evidence for the paper's claims on photographs."
 )
 FROZEN_EVIDENCE = (
     "Photographs and frozen ImageNet features, on which only blocks and heads train. It is "
