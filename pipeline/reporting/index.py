@@ -99,9 +99,9 @@ def _list_notes(experiments: list[Inputs]) -> Iterator[str]:
     for inputs in experiments:
         if rows := _list_changed(inputs):
             yield (
-                f"- **{inputs.experiment}**: params.yaml has other settings now than these "
-                f"results: {', '.join(rows)}. `python -m pipeline use {inputs.settings.profile}` "
-                f"and `dvc repro` train them."
+                f"- **{inputs.experiment}**: params.yaml had other settings when these rows were "
+                f"trained: {', '.join(rows)}. The results are valid for their commit. `python -m "
+                f"pipeline use {inputs.settings.profile}` and `dvc repro` train them again."
             )
 
 
