@@ -46,7 +46,7 @@ def test_one_command_makes_everything(clone: Clone) -> None:
     told = clone.run("python", "-m", "pipeline", "repro", "--jobs", "2")
     assert told.startswith("# Plan: profile `embedded`")
     assert "3 of 3 runs will be trained" in told
-    assert "the report is reports/embedded/index.html" in told
+    assert "report: reports/embedded/index.html" in told
     assert "the paper's claims: " in told
     assert "INFO" not in told  # no library's log lines
     table = pd.read_csv(clone.path / "reports/embedded/tables/ablation.csv")
