@@ -22,9 +22,8 @@ VERDICTS = (
     "method). *contradicted*: it shows the opposite. *undecided*: it shows neither. *not "
     "measured*: a row has no run. A claim of several tests is supported if all are, and "
     "contradicted if one is.\n\n"
-    f"**Seeds needed.** With so many seeds a repetition reaches a verdict {100 * POWER:.0f} % of "
-    "the time, if the true difference is the measured one. If one test points against the claim, "
-    "the number is that test's. Otherwise it is the number for all its tests."
+    f"**Seeds needed.** So many reach a verdict {100 * POWER:.0f} % of the time, if the true "
+    "difference is the measured one: in one test that points against the claim, otherwise in all."
 )
 FIGURES = (
     "**Figures.** Differences are in points of mIoU, with 95 % intervals of Student's t. The "
