@@ -193,7 +193,9 @@ def test_a_checkpoint_is_scored_told_of_and_exported(
     samples = make_workplace(tmp_path, classes, images)
     monkeypatch.chdir(tmp_path)
     tensors = random_tensors("authors")
-    with pytest.raises(InputError, match=r"checkpoints\.released\.file must be .* no 'released\.pth'"):
+    with pytest.raises(
+        InputError, match=r"checkpoints\.released\.file must be .* no 'released\.pth'"
+    ):
         check.main()
     file = Path("released.pth")
     torch.save({"state_dict": {f"module.{name}": t for name, t in tensors.items()}}, file)
