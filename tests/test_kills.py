@@ -224,6 +224,16 @@ def kill(process: subprocess.Popen[bytes], draws: random.Random) -> None:
     kill_all(process)
 
 
+def list_left(clone: Clone) -> list[psutil.Process]:
+    """List the processes that still work in a clone's folder."""
+    left = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if Path(process.cwd()).is_relative_to(clone.path):
+                left.append(process)
+    return left
+
+
 @pytest.mark.parametrize(
     "command",
     [("python", "-m", "pipeline", "repro", "--jobs", "2"), ("dvc", "repro")],
@@ -255,6 +265,7 @@ def test_a_pipeline_killed_at_any_moment_ends_as_one_that_was_not(
     clone.run("python", "-m", "pipeline", "mend")
     clone.run(*command)
     same(clone.path, expected)
+    assert psutil.wait_procs(list_left(clone), timeout=20)[1] == []
     assert clone.run("dvc", "status").strip() == "Data and pipelines are up to date."
     if command[0] == "python":
         runs = mlflow_runs(clone)

@@ -199,6 +199,12 @@ def test_a_fork_is_the_command_that_a_new_python_would_be(
     clone: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(clone.path)
+    monkeypatch.syspath_prepend(clone.path)
+    program = clone.path / "pipeline/__main__.py"
+    text = program.read_text(encoding="utf-8")
+    # A command that starts its workers by another method than a new Python leaves them when killed.
+    shown = "import multiprocessing\nprint(multiprocessing.get_start_method(), flush=True)\n"
+    program.write_text(shown + text, encoding="utf-8")
     for words, status in ((["train", "apnb", "9"], 1), (["nothing"], 2)):
         command = [sys.executable, "-m", "pipeline", *words]
         expected = subprocess.run(command, capture_output=True, encoding="utf-8")
@@ -207,8 +213,9 @@ def test_a_fork_is_the_command_that_a_new_python_would_be(
             process = forks.start(words, Path("logs/words.log"), {"WORD": "1"}, warm)
             process.join()
             assert process.exitcode == status
-            text = Path("logs/words.log").read_text(encoding="utf-8")
-            assert text == expected.stdout + expected.stderr
+            told = Path("logs/words.log").read_text(encoding="utf-8")
+            assert told == expected.stdout + expected.stderr
+    program.write_text(text, encoding="utf-8")
 
 
 STARTER = """

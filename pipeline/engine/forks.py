@@ -66,6 +66,8 @@ def _run(words: list[str], log: str, environment: dict[str, str]) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (1, 2):
         os.dup2(output, stream)
+    # As in a new Python. The workers of another fork server would outlive a command that is killed.
+    multiprocessing.set_start_method(None, force=True)
     os.environ |= environment
     sys.argv = ["pipeline", *words]
     runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
