@@ -134,7 +134,7 @@ def undisturbed(pristine: Clone, copied: Callable[[], Clone]) -> tuple[dict[str,
 @contextlib.contextmanager
 def mortal(clone: Clone) -> Iterator[Callable[[str, int | None], int]]:
     """Yield a function that runs a stage, which dies at a touch of a file if one is given."""
-    log = clone.path.parent / "told.txt"
+    log = told_by(clone)
     more = {"PYTHONDONTWRITEBYTECODE": "1", "ANN_SAVE_SECONDS": "0", "ANN_TEST_LOG": str(log)}
     more["ANN_TEST_FOLDER"] = str(clone.path)
     left_out = ("MLFLOW_TRACKING_URI", "PYTHONPATH")

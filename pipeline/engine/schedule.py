@@ -57,7 +57,7 @@ class Schedule:
                     self._finish_ended()
                     if time.monotonic() - self._written > WRITE_SECONDS:
                         self._write()
-                    ended = self._list_ended
+                    ended = self._ended_stages
                     if self._running and self.first in ended:
                         reporter.report(len(ended), self._left(), " ".join(sorted(self._running)))
             finally:
@@ -65,11 +65,11 @@ class Schedule:
                 self._write()
 
     @property
-    def _list_ended(self) -> set[str]:
+    def _ended_stages(self) -> set[str]:
         return self._done | self._skipped.keys() | self.failures.keys()
 
     def _waiting(self) -> set[str]:
-        return self.stages.upstream.keys() - self._list_ended - self._running.keys()
+        return self.stages.upstream.keys() - self._ended_stages - self._running.keys()
 
     def _start_ready(self) -> None:
         """Start what can start, and pass over what is up to date or cached."""

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from pipeline.reporting.claims.judging import Judgement, judge_claims
-from pipeline.reporting.claims.ledger import format_published, select_answer
+from pipeline.reporting.claims.ledger import format_published, name_test, select_answer
 from pipeline.reporting.claims.sections import join, list_evidence
 from pipeline.reporting.columns import Column, Table
 from pipeline.reporting.inputs import Overview
@@ -30,5 +30,5 @@ def _shorten(judgement: Judgement) -> str:
     answer = select_answer(judgement)
     if answer is None or not answer.question.values:
         return judgement.verdict.value
-    words = f"{answer.question.words} " if len(judgement.answers) > 1 else ""
-    return f"{judgement.verdict.value}, {words}{answer.estimate.value:+z.1f}"
+    difference = f"{name_test(judgement, answer)}{answer.estimate.value:+z.1f}"
+    return f"{judgement.verdict.value}, {difference}"

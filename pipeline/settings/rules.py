@@ -46,6 +46,11 @@ def _check_once(key: str, values: Sequence[object]) -> Iterator[str]:
         yield f"{key} must list each value once, got {shorten(list(values))}"
 
 
+def _check_pool_sizes(key: str, sampling: str | None, sizes: Sequence[int]) -> Iterator[str]:
+    if sampling and not sampling.startswith("pyramid_") and len(sizes) > 1:
+        yield f"{key}.pool_sizes must be one size for {sampling}, got {list(sizes)}"
+
+
 def _check_rows(key: str, rows: Sequence[str], params: Params) -> Iterator[str]:
     for row in rows:
         if row not in params.variants:
@@ -117,9 +122,7 @@ def _check_variant(key: str, variant: Variant, network: NetworkSettings) -> list
             f"{options['normalization']!r}, got 'fused'"
         )
     problems += check_backbone(key, network)
-    sizes = variant.pool_sizes or []
-    if variant.sampling and not variant.sampling.startswith("pyramid_") and len(sizes) > 1:
-        problems.append(f"{key}.pool_sizes must be one size for {variant.sampling}, got {sizes}")
+    problems += _check_pool_sizes(key, variant.sampling, variant.pool_sizes or [])
     keys, values = network["key_channels"], network["value_channels"]
     if "fnb" in variant.fusion and network["options"]["share_key_value"] and keys != values:
         problems.append(
@@ -130,12 +133,7 @@ def _check_variant(key: str, variant: Variant, network: NetworkSettings) -> list
 
 
 def _check_efficiency(efficiency: Efficiency) -> list[str]:
-    problems = []
-    pools = efficiency.pool_sizes
-    if not efficiency.sampling.startswith("pyramid_") and len(pools) > 1:
-        problems.append(
-            f"efficiency.pool_sizes must be one size for {efficiency.sampling}, got {pools}"
-        )
+    problems = list(_check_pool_sizes("efficiency", efficiency.sampling, efficiency.pool_sizes))
     if efficiency.curve.fit > len(efficiency.curve.sizes):
         problems.append(
             f"efficiency.curve.fit must be 2 to {len(efficiency.curve.sizes)}, the number of "
@@ -146,12 +144,10 @@ def _check_efficiency(efficiency: Efficiency) -> list[str]:
 
 def _check_evaluate(key: str, evaluate: Evaluate) -> list[str]:
     """Check the protocols against the keys that they need."""
-    problems = []
+    problems: list[str] = []
     protocols, window, stride = evaluate.protocols, evaluate.window, evaluate.stride
     for name in ("protocols", "scales"):
-        values = getattr(evaluate, name) or []
-        if len(set(values)) < len(values):
-            problems.append(f"{key}.{name} must list each value once, got {values}")
+        problems += _check_once(f"{key}.{name}", getattr(evaluate, name) or [])
     for protocol, own in (("sliding", ("window", "stride")), ("multi_scale", ("scales", "flip"))):
         problems += [
             f"{key}.{name} is missing; the protocol {protocol} needs it"

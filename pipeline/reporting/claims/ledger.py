@@ -71,8 +71,8 @@ def format_judgement(judgement: Judgement) -> str:
     answer = select_answer(judgement)
     if answer is None or math.isnan(answer.estimate.value):
         return judgement.verdict.value
-    words = f"{answer.question.words} " if len(judgement.answers) > 1 else ""
-    words += f"{format_interval(answer.estimate)}, n {len(answer.question.values)}"
+    words = f"{name_test(judgement, answer)}{format_interval(answer.estimate)}"
+    words += f", n {len(answer.question.values)}"
     if judgement.verdict is Verdict.UNDECIDED:
         words += f", {format_seeds(judgement.seeds_needed)}"
     return f"{judgement.verdict.value}: {words}"
@@ -82,6 +82,11 @@ def select_answer(judgement: Judgement) -> Answer | None:
     """Return the answer that the verdict hangs on: the least favourable one with this verdict."""
     own = [a for a in judgement.answers if a.verdict is judgement.verdict]
     return min(own, key=lambda a: a.estimate.value - a.question.threshold, default=None)
+
+
+def name_test(judgement: Judgement, answer: Answer) -> str:
+    """Return what is tested and a space, or nothing if the claim has one test alone."""
+    return f"{answer.question.words} " if len(judgement.answers) > 1 else ""
 
 
 def format_interval(interval: Interval) -> str:

@@ -70,8 +70,8 @@ def build_overview(overview: Overview) -> Iterator[Section]:
     words = " ".join(claim.words for claim in overview.claims.values() if claim.is_of_cost)
     source = find_origin(overview.blocks)
     has_range = any(answer.ratio.low < answer.ratio.high for answer in answers)
-    rules = [details.COST_RULE, details.COST_RANGE if has_range else ""]
-    notes = join([f"The paper's claim: {words}", " ".join(filter(None, rules))])
+    ranges = details.COST_RANGE if has_range else ""
+    notes = join([f"The paper's claim: {words}", details.COST_RULE, ranges])
     yield Section(
         "cost_claims",
         "The paper's claims on cost",
